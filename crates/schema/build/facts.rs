@@ -26,6 +26,27 @@ pub struct Facts {
     used: std::cell::RefCell<BTreeSet<(String, String)>>,
 }
 
+/// Types that a later version of their group took over member by member,
+/// protobuf tags included, after the protobuf sources were cut.
+const SAME_AS: &[(&str, &str)] = &[
+    (
+        "admissionregistration.v1.",
+        "admissionregistration.v1beta1.",
+    ),
+    (
+        "resource.v1beta2.DeviceTaint",
+        "resource.v1alpha3.DeviceTaint",
+    ),
+];
+
+/// The name of the type that has the same members in an older version.
+pub fn predecessor(name: &str) -> Option<String> {
+    SAME_AS
+        .iter()
+        .find(|(new, _)| name.contains(new))
+        .map(|(new, old)| name.replace(new, old))
+}
+
 struct Addition {
     path: Vec<u32>,
     markers: Vec<(String, String)>,
@@ -48,7 +69,11 @@ impl Facts {
         }
         let mut additions = BTreeMap::new();
         for (owner, words) in rows(include_str!("additions.tsv")) {
-            let path = words[1].split('.').filter(|tag| *tag != "-").map(|tag| tag.parse().expect("a protobuf tag")).collect();
+            let path = words[1]
+                .split('.')
+                .filter(|tag| *tag != "-")
+                .map(|tag| tag.parse().expect("a protobuf tag"))
+                .collect();
             let markers = words
                 .get(2)
                 .into_iter()
@@ -56,9 +81,16 @@ impl Facts {
                 .filter_map(|marker| marker.split_once('='))
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect();
-            additions.insert((owner.to_owned(), words[0].to_owned()), Addition { path, markers });
+            additions.insert(
+                (owner.to_owned(), words[0].to_owned()),
+                Addition { path, markers },
+            );
         }
-        Self { presence, additions, used: Default::default() }
+        Self {
+            presence,
+            additions,
+            used: Default::default(),
+        }
     }
 
     /// The presence of a field: the rows name a type as `group.Type`, or as
@@ -102,7 +134,11 @@ impl Facts {
     /// Rows of `presence.tsv` that matched no field: typing errors.
     pub fn unused(&self) -> Vec<String> {
         let used = self.used.borrow();
-        self.presence.keys().filter(|key| !used.contains(key)).map(|(owner, field)| format!("{owner}.{field}")).collect()
+        self.presence
+            .keys()
+            .filter(|key| !used.contains(key))
+            .map(|(owner, field)| format!("{owner}.{field}"))
+            .collect()
     }
 }
 
@@ -110,15 +146,20 @@ impl Facts {
 fn short_names(owner: &str) -> Vec<String> {
     let parts: Vec<&str> = owner.rsplitn(4, '.').collect();
     match parts[..] {
-        [name, version, group, ..] => vec![format!("{group}.{version}.{name}"), format!("{group}.{name}")],
+        [name, version, group, ..] => vec![
+            format!("{group}.{version}.{name}"),
+            format!("{group}.{name}"),
+        ],
         _ => Vec::new(),
     }
 }
 
 fn rows(text: &str) -> impl Iterator<Item = (&str, Vec<&str>)> {
-    text.lines().filter(|line| !line.is_empty() && !line.starts_with("//")).map(|line| {
-        let mut words = line.split('\t');
-        let owner = words.next().unwrap_or_default();
-        (owner, words.collect())
-    })
+    text.lines()
+        .filter(|line| !line.is_empty() && !line.starts_with("//"))
+        .map(|line| {
+            let mut words = line.split('\t');
+            let owner = words.next().unwrap_or_default();
+            (owner, words.collect())
+        })
 }

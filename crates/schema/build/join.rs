@@ -55,10 +55,14 @@ pub fn join(
     }
     for root in roots {
         if let Some(row) = rows.get_mut(&root.schema_name) {
-            row.gvks.push(format!("{}/{}/{}", root.group, root.version, root.kind));
+            row.gvks
+                .push(format!("{}/{}/{}", root.group, root.version, root.kind));
         }
         if let Some(list_kind) = root.list_kind {
-            let (module, _) = root.schema_name.rsplit_once('.').expect("schema names have a module");
+            let (module, _) = root
+                .schema_name
+                .rsplit_once('.')
+                .expect("schema names have a module");
             let name = format!("{module}.{list_kind}");
             let row = list_row(&name, root, messages, list_kind);
             rows.insert(name, row);
@@ -95,8 +99,15 @@ fn form(name: &str) -> &'static str {
     }
 }
 
-fn type_row(name: &str, schema: &Value, messages: &BTreeMap<String, Message>, facts: &Facts) -> TypeRow {
-    let message = messages.get(&pb::key(name));
+fn type_row(
+    name: &str,
+    schema: &Value,
+    messages: &BTreeMap<String, Message>,
+    facts: &Facts,
+) -> TypeRow {
+    let message = messages
+        .get(&pb::key(name))
+        .or_else(|| messages.get(&pb::key(&crate::facts::predecessor(name)?)));
     let mut row = TypeRow {
         name: name.to_owned(),
         form: form(name),
@@ -108,7 +119,12 @@ fn type_row(name: &str, schema: &Value, messages: &BTreeMap<String, Message>, fa
     if row.form != "object" {
         return row;
     }
-    let required: BTreeSet<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: BTreeSet<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let empty = serde_json::Map::new();
     for (json, property) in schema["properties"].as_object().unwrap_or(&empty) {
         let mut field = FieldRow {
@@ -141,7 +157,11 @@ fn find<'a>(
     depth: u32,
 ) -> Option<(Vec<u32>, &'a pb::Field)> {
     let wanted = pb::key(json.trim_start_matches('$'));
-    if let Some(field) = message.fields.iter().find(|field| pb::key(&field.name) == wanted) {
+    if let Some(field) = message
+        .fields
+        .iter()
+        .find(|field| pb::key(&field.name) == wanted)
+    {
         return Some((vec![field.tag], field));
     }
     if depth == 2 {
@@ -156,7 +176,9 @@ fn find<'a>(
     message
         .fields
         .iter()
-        .filter(|field| field.wire.starts_with("message, optional") && !known.contains(&pb::key(&field.name)))
+        .filter(|field| {
+            field.wire.starts_with("message, optional") && !known.contains(&pb::key(&field.name))
+        })
         .find_map(|field| {
             let inner = messages.get(field.message.as_deref()?)?;
             let (mut path, found) = find(inner, json, schema, messages, depth + 1)?;
@@ -168,7 +190,10 @@ fn find<'a>(
 fn take_markers(field: &mut FieldRow, from: &pb::Field) {
     let last = |name: &str| from.marker(name).last().unwrap_or_default().to_owned();
     field.list_type = last("listType");
-    field.list_map_keys = from.marker("listMapKey").map(|key| key.trim_matches('"').to_owned()).collect();
+    field.list_map_keys = from
+        .marker("listMapKey")
+        .map(|key| key.trim_matches('"').to_owned())
+        .collect();
     field.map_type = match (last("mapType"), last("structType")) {
         (map, _) if !map.is_empty() => map,
         (_, structure) => structure,
@@ -198,9 +223,17 @@ fn presence(owner: &str, json: &str, field: &FieldRow, facts: &Facts) -> char {
     }
     let reference = field.ty.strip_prefix('#');
     match reference {
-        Some(target) if target == format!("{META}.ObjectMeta") || target == format!("{META}.ListMeta") => 'v',
+        Some(target)
+            if target == format!("{META}.ObjectMeta") || target == format!("{META}.ListMeta") =>
+        {
+            'v'
+        }
         Some(target) if form(target) == "time" || form(target) == "microtime" => {
-            if field.required { 'n' } else { 'p' }
+            if field.required {
+                'n'
+            } else {
+                'p'
+            }
         }
         Some(target) if form(target) == "object" && !field.required => 'p',
         Some(_) if field.required => 'a',
@@ -237,14 +270,34 @@ fn text(value: &Value) -> String {
 }
 
 fn kind_fields() -> [(String, FieldRow); 2] {
-    let field = |docs: &str| FieldRow { ty: "s".into(), presence: 'e', docs: docs.into(), ..FieldRow::default() };
+    let field = |docs: &str| FieldRow {
+        ty: "s".into(),
+        presence: 'e',
+        docs: docs.into(),
+        ..FieldRow::default()
+    };
     [
-        ("apiVersion".into(), field("APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources")),
-        ("kind".into(), field("Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds")),
+        (
+            "apiVersion".into(),
+            field(
+                "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+            ),
+        ),
+        (
+            "kind".into(),
+            field(
+                "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+            ),
+        ),
     ]
 }
 
-fn list_row(name: &str, root: &Root, messages: &BTreeMap<String, Message>, list_kind: &str) -> TypeRow {
+fn list_row(
+    name: &str,
+    root: &Root,
+    messages: &BTreeMap<String, Message>,
+    list_kind: &str,
+) -> TypeRow {
     let message = messages.get(&pb::key(name));
     let docs_of = |field: &str, otherwise: &str| {
         message
@@ -254,39 +307,65 @@ fn list_row(name: &str, root: &Root, messages: &BTreeMap<String, Message>, list_
             .unwrap_or_else(|| otherwise.to_owned())
     };
     let mut fields: BTreeMap<String, FieldRow> = kind_fields().into();
-    fields.insert("items".into(), FieldRow {
-        ty: format!("[#{}", root.schema_name),
-        path: vec![2],
-        required: true,
-        presence: 'a',
-        docs: docs_of("items", "items is the list of objects."),
-        ..FieldRow::default()
-    });
-    fields.insert("metadata".into(), FieldRow {
-        ty: format!("#{META}.ListMeta"),
-        path: vec![1],
-        presence: 'v',
-        docs: docs_of("metadata", "Standard list metadata."),
-        ..FieldRow::default()
-    });
+    fields.insert(
+        "items".into(),
+        FieldRow {
+            ty: format!("[#{}", root.schema_name),
+            path: vec![2],
+            required: true,
+            presence: 'a',
+            docs: docs_of("items", "items is the list of objects."),
+            ..FieldRow::default()
+        },
+    );
+    fields.insert(
+        "metadata".into(),
+        FieldRow {
+            ty: format!("#{META}.ListMeta"),
+            path: vec![1],
+            presence: 'v',
+            docs: docs_of("metadata", "Standard list metadata."),
+            ..FieldRow::default()
+        },
+    );
     TypeRow {
         name: name.to_owned(),
         form: "object",
         gvks: vec![format!("{}/{}/{list_kind}", root.group, root.version)],
-        docs: message.map_or_else(|| format!("{list_kind} is a collection of {}.", root.kind), |m| paragraph(&m.docs)),
+        docs: message.map_or_else(
+            || format!("{list_kind} is a collection of {}.", root.kind),
+            |m| paragraph(&m.docs),
+        ),
         fields,
         wire: true,
         ..TypeRow::default()
     }
 }
 
-fn pb_only_row(name: &str, is_kind: bool, messages: &BTreeMap<String, Message>, names: &BTreeMap<String, String>) -> TypeRow {
-    let message = messages.get(&pb::key(name)).unwrap_or_else(|| panic!("the protobuf sources lack {name}"));
-    let mut row = TypeRow { name: name.to_owned(), form: "object", docs: paragraph(&message.docs), wire: true, ..TypeRow::default() };
+fn pb_only_row(
+    name: &str,
+    is_kind: bool,
+    messages: &BTreeMap<String, Message>,
+    names: &BTreeMap<String, String>,
+) -> TypeRow {
+    let message = messages
+        .get(&pb::key(name))
+        .unwrap_or_else(|| panic!("the protobuf sources lack {name}"));
+    let mut row = TypeRow {
+        name: name.to_owned(),
+        form: "object",
+        docs: paragraph(&message.docs),
+        wire: true,
+        ..TypeRow::default()
+    };
     if is_kind {
         row.fields.extend(kind_fields());
         let (module, kind) = name.rsplit_once('.').expect("schema names have a module");
-        let (group, version) = if module == META { ("meta.k8s.io", "v1") } else { ("", "v1") };
+        let (group, version) = if module == META {
+            ("meta.k8s.io", "v1")
+        } else {
+            ("", "v1")
+        };
         row.gvks.push(format!("{group}/{version}/{kind}"));
     }
     for from in &message.fields {
@@ -313,7 +392,12 @@ fn pb_only_row(name: &str, is_kind: bool, messages: &BTreeMap<String, Message>, 
 fn wire_code(field: &pb::Field, names: &BTreeMap<String, String>) -> String {
     let message = || {
         let key = field.message.as_deref().unwrap_or_default();
-        format!("#{}", names.get(key).unwrap_or_else(|| panic!("no schema for the message {key}")))
+        format!(
+            "#{}",
+            names
+                .get(key)
+                .unwrap_or_else(|| panic!("no schema for the message {key}"))
+        )
     };
     let base = match field.wire.split([',', ' ']).next().unwrap_or_default() {
         "string" => "s".to_owned(),
@@ -325,7 +409,11 @@ fn wire_code(field: &pb::Field, names: &BTreeMap<String, String>) -> String {
         "message" => message(),
         other => panic!("the wire type {other} is new here"),
     };
-    if field.wire.contains("repeated") { format!("[{base}") } else { base }
+    if field.wire.contains("repeated") {
+        format!("[{base}")
+    } else {
+        base
+    }
 }
 
 /// Go comment lines as one text: markers dropped, lines joined.

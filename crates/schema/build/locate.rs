@@ -14,7 +14,9 @@ pub fn source_of(package: &str) -> PathBuf {
     }
     from_metadata(package)
         .or_else(|| from_registry(package))
-        .unwrap_or_else(|| panic!("cannot find the sources of {package}: set {variable} to their directory"))
+        .unwrap_or_else(|| {
+            panic!("cannot find the sources of {package}: set {variable} to their directory")
+        })
 }
 
 fn manifest_dir() -> PathBuf {
@@ -25,14 +27,26 @@ fn from_metadata(package: &str) -> Option<PathBuf> {
     let cargo = std::env::var_os("CARGO")?;
     let target = std::env::var_os("TARGET")?;
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version=1", "--frozen", "--filter-platform"])
+        .args([
+            "metadata",
+            "--format-version=1",
+            "--frozen",
+            "--filter-platform",
+        ])
         .arg(target)
         .current_dir(manifest_dir())
         .output()
         .ok()?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-    let found = metadata["packages"].as_array()?.iter().find(|entry| entry["name"] == package)?;
-    existing(Path::new(found["manifest_path"].as_str()?).parent()?.join("src"))
+    let found = metadata["packages"]
+        .as_array()?
+        .iter()
+        .find(|entry| entry["name"] == package)?;
+    existing(
+        Path::new(found["manifest_path"].as_str()?)
+            .parent()?
+            .join("src"),
+    )
 }
 
 /// Registry sources lie in `registry/src/<index>/<name>-<version>`.
@@ -46,9 +60,14 @@ fn from_registry(package: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
     let indexes = std::fs::read_dir(home.join("registry/src")).ok()?;
-    indexes
-        .flatten()
-        .find_map(|index| existing(index.path().join(format!("{package}-{version}")).join("src")))
+    indexes.flatten().find_map(|index| {
+        existing(
+            index
+                .path()
+                .join(format!("{package}-{version}"))
+                .join("src"),
+        )
+    })
 }
 
 fn existing(dir: PathBuf) -> Option<PathBuf> {

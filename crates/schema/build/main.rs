@@ -29,26 +29,44 @@ fn main() {
     let facts = facts::Facts::read();
     let rows = join::join(&definitions, &roots, &messages, &facts);
     let unused = facts.unused();
-    assert!(unused.is_empty(), "presence.tsv names what does not exist: {unused:?}");
+    assert!(
+        unused.is_empty(),
+        "presence.tsv names what does not exist: {unused:?}"
+    );
 
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let write = |name: &str, bytes: &[u8]| {
         let path = out.join(name);
-        std::fs::write(&path, bytes).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        std::fs::write(&path, bytes)
+            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
     };
     write("table.tsv", table(&rows).as_bytes());
     let docs = serde_json::to_vec(&docs(&rows)).expect("strings serialize");
-    write("docs.json.zst", &zstd::encode_all(&docs[..], 19).expect("compressing to memory cannot fail"));
+    write(
+        "docs.json.zst",
+        &zstd::encode_all(&docs[..], 19).expect("compressing to memory cannot fail"),
+    );
 }
 
 /// The table: a line a type, then a line a field, columns split by tabs.
 fn table(rows: &BTreeMap<String, TypeRow>) -> String {
-    let index: BTreeMap<&str, usize> = rows.keys().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
+    let index: BTreeMap<&str, usize> = rows
+        .keys()
+        .enumerate()
+        .map(|(i, name)| (name.as_str(), i))
+        .collect();
     let mut out = String::new();
     for row in rows.values() {
         let atomic = if row.atomic { "atomic" } else { "" };
         let wire = if row.wire { "wire" } else { "" };
-        writeln!(out, "T\t{}\t{}\t{atomic}\t{wire}\t{}", row.name, row.form, row.gvks.join(",")).expect("writing to a string");
+        writeln!(
+            out,
+            "T\t{}\t{}\t{atomic}\t{wire}\t{}",
+            row.name,
+            row.form,
+            row.gvks.join(",")
+        )
+        .expect("writing to a string");
         for (json, field) in &row.fields {
             let path: Vec<String> = field.path.iter().map(u32::to_string).collect();
             writeln!(
@@ -75,7 +93,9 @@ fn table(rows: &BTreeMap<String, TypeRow>) -> String {
 fn with_index(code: &str, index: &BTreeMap<&str, usize>) -> String {
     match code.split_once('#') {
         Some((prefix, name)) => {
-            let number = index.get(name).unwrap_or_else(|| panic!("no schema for {name}"));
+            let number = index
+                .get(name)
+                .unwrap_or_else(|| panic!("no schema for {name}"));
             format!("{prefix}#{number}")
         }
         None => code.to_owned(),
@@ -85,8 +105,11 @@ fn with_index(code: &str, index: &BTreeMap<&str, usize>) -> String {
 fn docs(rows: &BTreeMap<String, TypeRow>) -> serde_json::Value {
     rows.values()
         .map(|row| {
-            let mut texts: serde_json::Map<String, serde_json::Value> =
-                row.fields.iter().map(|(json, field)| (json.clone(), field.docs.clone().into())).collect();
+            let mut texts: serde_json::Map<String, serde_json::Value> = row
+                .fields
+                .iter()
+                .map(|(json, field)| (json.clone(), field.docs.clone().into()))
+                .collect();
             texts.insert(String::new(), row.docs.clone().into());
             (row.name.clone(), serde_json::Value::Object(texts))
         })

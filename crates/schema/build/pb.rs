@@ -47,19 +47,27 @@ impl Field {
     }
 
     pub fn has_marker(&self, name: &str) -> bool {
-        self.docs.iter().any(|line| line.strip_prefix('+') == Some(name))
+        self.docs
+            .iter()
+            .any(|line| line.strip_prefix('+') == Some(name))
     }
 }
 
 fn marker<'a>(docs: &'a [String], name: &'a str) -> impl Iterator<Item = &'a str> {
     docs.iter().filter_map(move |line| {
-        line.strip_prefix('+')?.strip_prefix(name)?.strip_prefix('=').map(str::trim)
+        line.strip_prefix('+')?
+            .strip_prefix(name)?
+            .strip_prefix('=')
+            .map(str::trim)
     })
 }
 
 /// Drops what the two sources spell differently: case, `_` and `-`.
 pub fn key(name: &str) -> String {
-    name.chars().filter(|c| *c != '_' && *c != '-').flat_map(char::to_lowercase).collect()
+    name.chars()
+        .filter(|c| *c != '_' && *c != '-')
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// Reads every module below `src`, keyed by [`Message::key`].
@@ -88,7 +96,9 @@ pub fn read(src: &Path) -> BTreeMap<String, Message> {
 fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
     let entries = std::fs::read_dir(dir)
         .unwrap_or_else(|error| panic!("cannot list {}: {error}", dir.display()));
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
     paths.sort();
     for path in paths {
         if path.is_dir() {
@@ -108,7 +118,10 @@ fn parse(module: &str, text: &str) -> Vec<Message> {
         if let Some(doc) = line.strip_prefix("///") {
             docs.push(doc.strip_prefix(' ').unwrap_or(doc).to_owned());
         } else if let Some(attribute) = line.strip_prefix("#[prost(") {
-            pending = Some(prost_attribute(attribute.trim_end_matches(")]"), std::mem::take(&mut docs)));
+            pending = Some(prost_attribute(
+                attribute.trim_end_matches(")]"),
+                std::mem::take(&mut docs),
+            ));
         } else if let Some(rest) = line.strip_prefix("pub struct ") {
             let name = rest.split([' ', '{']).next().unwrap_or_default();
             open = Some(Message {
@@ -155,9 +168,16 @@ fn parse(module: &str, text: &str) -> Vec<Message> {
 }
 
 fn prost_attribute(attribute: &str, docs: Vec<String>) -> Field {
-    let (wire, rest) = attribute.split_once(", tag = \"").unwrap_or((attribute, ""));
+    let (wire, rest) = attribute
+        .split_once(", tag = \"")
+        .unwrap_or((attribute, ""));
     let tag = rest.trim_end_matches(['"', ')', ']']).parse().unwrap_or(0);
-    Field { wire: wire.to_owned(), tag, docs, ..Field::default() }
+    Field {
+        wire: wire.to_owned(),
+        tag,
+        docs,
+        ..Field::default()
+    }
 }
 
 /// The key of the message that a Rust type names, if it names one.
@@ -169,9 +189,15 @@ fn message_key(module: &str, ty: &str) -> Option<String> {
     if let Some((_, last)) = inner.rsplit_once(", ") {
         inner = last;
     }
-    let inner = inner.trim().trim_start_matches("::").trim_end_matches(',').trim_end_matches('>');
+    let inner = inner
+        .trim()
+        .trim_start_matches("::")
+        .trim_end_matches(',')
+        .trim_end_matches('>');
     let name = inner.rsplit("::").next().unwrap_or(inner);
-    if !name.starts_with(char::is_uppercase) || matches!(name, "String" | "Vec" | "BTreeMap" | "Box" | "Option") {
+    if !name.starts_with(char::is_uppercase)
+        || matches!(name, "String" | "Vec" | "BTreeMap" | "Box" | "Option")
+    {
         return None;
     }
     if inner.starts_with("core::") || inner.starts_with("prost::") {

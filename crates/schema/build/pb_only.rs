@@ -9,8 +9,14 @@ pub const TYPES: &[(&str, bool)] = &[
     ("io.k8s.apimachinery.pkg.apis.meta.v1.ListOptions", true),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.PatchOptions", true),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.UpdateOptions", true),
-    ("io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata", true),
-    ("io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadataList", true),
+    (
+        "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata",
+        true,
+    ),
+    (
+        "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadataList",
+        true,
+    ),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent", false),
     ("io.k8s.api.core.v1.NodeProxyOptions", true),
     ("io.k8s.api.core.v1.PodAttachOptions", true),
