@@ -22,7 +22,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { txn_ops_max: 128, request_bytes_max: 1_572_864 }
+        Self {
+            txn_ops_max: 128,
+            request_bytes_max: 1_572_864,
+        }
     }
 }
 
@@ -50,12 +53,20 @@ pub fn lease_ttl(requested_seconds: i64, minimum_seconds: i64) -> Result<i64, St
 }
 
 fn check_key(range: &KeyRange) -> Result<(), StoreError> {
-    if range.key.is_empty() { Err(StoreError::EmptyKey) } else { Ok(()) }
+    if range.key.is_empty() {
+        Err(StoreError::EmptyKey)
+    } else {
+        Ok(())
+    }
 }
 
 /// Each level of nesting takes the longest list of the level from the budget.
 fn check_ops(txn: &TxnRequest, budget: usize) -> Result<(), StoreError> {
-    let used = txn.compare.len().max(txn.success.len()).max(txn.failure.len());
+    let used = txn
+        .compare
+        .len()
+        .max(txn.success.len())
+        .max(txn.failure.len());
     if used > budget {
         return Err(StoreError::TooManyOps);
     }
@@ -95,7 +106,11 @@ fn check_op(op: &Op, budget: usize) -> Result<(), StoreError> {
 /// that is a duplicate too, so that a key has one version a revision.
 pub(crate) fn check_single_writes(txn: &TxnRequest) -> Result<(), StoreError> {
     if let ([] | [_], [] | [_]) = (&txn.success[..], &txn.failure[..])
-        && !txn.success.iter().chain(&txn.failure).any(|op| matches!(op, Op::Txn(_)))
+        && !txn
+            .success
+            .iter()
+            .chain(&txn.failure)
+            .any(|op| matches!(op, Op::Txn(_)))
     {
         return Ok(());
     }
@@ -132,13 +147,14 @@ impl<'a> Writes<'a> {
                 }
             }
         }
-        // Deletions of one branch against the puts of the same path. A branch
-        // of a nested transaction was checked against itself already; here its
-        // two branches must not be held against each other.
+        // Once more for this level, now that everything of it and below is known.
         for op in ops {
-            if let Op::DeleteRange(delete) = op
-                && writes.touches(&delete.range)
-            {
+            let twice = match op {
+                Op::DeleteRange(delete) => writes.touches(&delete.range),
+                Op::Put(put) => writes.deletes.iter().any(|range| range.contains(&put.key)),
+                Op::Range(_) | Op::Txn(_) => false,
+            };
+            if twice {
                 return Err(StoreError::DuplicateKey);
             }
         }
@@ -146,8 +162,9 @@ impl<'a> Writes<'a> {
     }
 
     fn join(&mut self, other: Self) -> Result<(), StoreError> {
-        if other.puts.iter().any(|key| self.puts.contains(key) || self.deletes.iter().any(|range| range.contains(key)))
-            || other.deletes.iter().any(|range| self.touches(range))
+        if other.puts.iter().any(|key| {
+            self.puts.contains(key) || self.deletes.iter().any(|range| range.contains(key))
+        }) || other.deletes.iter().any(|range| self.touches(range))
         {
             return Err(StoreError::DuplicateKey);
         }
@@ -157,17 +174,31 @@ impl<'a> Writes<'a> {
     }
 
     fn touches(&self, range: &KeyRange) -> bool {
-        self.puts.range::<[u8], _>(&range.key[..]..).take_while(|key| range.contains(key)).next().is_some()
+        self.puts
+            .range(&range.key[..]..)
+            .take_while(|key| range.contains(key))
+            .next()
+            .is_some()
     }
 }
 
 fn size_bytes(txn: &TxnRequest) -> usize {
     let compares: usize = txn.compare.iter().map(compare_bytes).sum();
-    compares + txn.success.iter().chain(&txn.failure).map(op_bytes).sum::<usize>()
+    compares
+        + txn
+            .success
+            .iter()
+            .chain(&txn.failure)
+            .map(op_bytes)
+            .sum::<usize>()
 }
 
 fn compare_bytes(compare: &Compare) -> usize {
-    let value = if let CompareTarget::Value(value) = &compare.target { value.len() } else { 8 };
+    let value = if let CompareTarget::Value(value) = &compare.target {
+        value.len()
+    } else {
+        8
+    };
     compare.range.key.len() + compare.range.end.len() + value
 }
 

@@ -67,10 +67,6 @@ impl Reader {
         self.rest.is_empty()
     }
 
-    pub(crate) fn remaining(&self) -> usize {
-        self.rest.len()
-    }
-
     pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
         let first = *self.rest.first().ok_or(DecodeError::Truncated)?;
         let _ = self.rest.split_to(1);
@@ -99,7 +95,11 @@ impl Reader {
     /// larger than what is left, so a bad one never reserves memory.
     pub(crate) fn count(&mut self) -> Result<usize, DecodeError> {
         let count = usize::try_from(self.varint()?).map_err(|_| DecodeError::BadNumber)?;
-        if count > self.rest.len() { Err(DecodeError::Truncated) } else { Ok(count) }
+        if count > self.rest.len() {
+            Err(DecodeError::Truncated)
+        } else {
+            Ok(count)
+        }
     }
 
     pub(crate) fn rest(self) -> Bytes {
@@ -107,7 +107,11 @@ impl Reader {
     }
 
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBytes(self.rest.len())) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError::TrailingBytes(self.rest.len()))
+        }
     }
 }
 
@@ -120,5 +124,9 @@ pub(crate) fn read_varint(input: &[u8]) -> Result<(u64, usize), DecodeError> {
             return Ok((value, at + 1));
         }
     }
-    Err(if input.len() < 10 { DecodeError::Truncated } else { DecodeError::BadNumber })
+    Err(if input.len() < 10 {
+        DecodeError::Truncated
+    } else {
+        DecodeError::BadNumber
+    })
 }

@@ -6,12 +6,12 @@
 //! [`Command::ActivateFeature`] is how a cluster switches to a newer encoding
 //! once every member knows it.
 
-use crate::codec::{Reader, put_bytes, put_signed, put_varint};
 pub use crate::codec::DecodeError;
+use crate::codec::{Reader, put_bytes, put_signed, put_varint};
 use bytes::{BufMut, Bytes, BytesMut};
 use kontiki_store::{
-    Compare, CompareOp, CompareTarget, DeleteRangeRequest, KeyRange, LeaseId, Op, PutRequest, RangeRequest,
-    Revision, SortKey, SortOrder, TxnRequest,
+    Compare, CompareOp, CompareTarget, DeleteRangeRequest, KeyRange, LeaseId, Op, PutRequest,
+    RangeRequest, Revision, SortKey, SortOrder, TxnRequest,
 };
 
 const VERSION: u8 = 1;
@@ -80,7 +80,10 @@ impl Command {
         let mut commands = decode_batch(input)?;
         match commands.len() {
             1 => Ok(commands.remove(0)),
-            count => Err(DecodeError::BadField { field: "number of commands", value: count as u64 }),
+            count => Err(DecodeError::BadField {
+                field: "number of commands",
+                value: count as u64,
+            }),
         }
     }
 
@@ -129,9 +132,16 @@ impl Command {
         let command = match kind {
             0 => Self::Noop,
             1 => Self::Txn(get_txn(&mut input, 0)?),
-            2 => Self::Compact { revision: input.signed()? },
-            3 => Self::LeaseGrant { id: input.signed()?, ttl_seconds: input.signed()? },
-            4 => Self::LeaseRevoke { id: input.signed()? },
+            2 => Self::Compact {
+                revision: input.signed()?,
+            },
+            3 => Self::LeaseGrant {
+                id: input.signed()?,
+                ttl_seconds: input.signed()?,
+            },
+            4 => Self::LeaseRevoke {
+                id: input.signed()?,
+            },
             5 => {
                 let count = input.count()?;
                 let remaining = (0..count)
@@ -139,8 +149,13 @@ impl Command {
                     .collect::<Result<_, DecodeError>>()?;
                 Self::LeaseCheckpoint { remaining }
             }
-            6 => Self::ClusterPut { key: input.bytes()?, value: input.bytes()? },
-            7 => Self::ClusterDelete { key: input.bytes()? },
+            6 => Self::ClusterPut {
+                key: input.bytes()?,
+                value: input.bytes()?,
+            },
+            7 => Self::ClusterDelete {
+                key: input.bytes()?,
+            },
             8 => Self::ActivateFeature {
                 level: u32::try_from(input.varint()?).map_err(|_| DecodeError::BadNumber)?,
             },
@@ -202,12 +217,22 @@ fn get_txn(input: &mut Reader, depth: usize) -> Result<TxnRequest, DecodeError> 
         return Err(DecodeError::TooDeep);
     }
     let count = input.count()?;
-    let compare = (0..count).map(|_| get_compare(input)).collect::<Result<_, _>>()?;
+    let compare = (0..count)
+        .map(|_| get_compare(input))
+        .collect::<Result<_, _>>()?;
     let count = input.count()?;
-    let success = (0..count).map(|_| get_op(input, depth)).collect::<Result<_, _>>()?;
+    let success = (0..count)
+        .map(|_| get_op(input, depth))
+        .collect::<Result<_, _>>()?;
     let count = input.count()?;
-    let failure = (0..count).map(|_| get_op(input, depth)).collect::<Result<_, _>>()?;
-    Ok(TxnRequest { compare, success, failure })
+    let failure = (0..count)
+        .map(|_| get_op(input, depth))
+        .collect::<Result<_, _>>()?;
+    Ok(TxnRequest {
+        compare,
+        success,
+        failure,
+    })
 }
 
 fn put_range(out: &mut BytesMut, range: &KeyRange) {
@@ -216,7 +241,10 @@ fn put_range(out: &mut BytesMut, range: &KeyRange) {
 }
 
 fn get_range(input: &mut Reader) -> Result<KeyRange, DecodeError> {
-    Ok(KeyRange { key: input.bytes()?, end: input.bytes()? })
+    Ok(KeyRange {
+        key: input.bytes()?,
+        end: input.bytes()?,
+    })
 }
 
 fn put_compare(out: &mut BytesMut, compare: &Compare) {
@@ -249,7 +277,12 @@ fn get_compare(input: &mut Reader) -> Result<Compare, DecodeError> {
         1 => CompareOp::Greater,
         2 => CompareOp::Less,
         3 => CompareOp::NotEqual,
-        value => return Err(DecodeError::BadField { field: "compare operator", value: value.into() }),
+        value => {
+            return Err(DecodeError::BadField {
+                field: "compare operator",
+                value: value.into(),
+            });
+        }
     };
     let target = match input.byte()? {
         0 => CompareTarget::Version(input.signed()?),
@@ -257,7 +290,12 @@ fn get_compare(input: &mut Reader) -> Result<Compare, DecodeError> {
         2 => CompareTarget::ModRevision(input.signed()?),
         3 => CompareTarget::Value(input.bytes()?),
         4 => CompareTarget::Lease(input.signed()?),
-        value => return Err(DecodeError::BadField { field: "compare target", value: value.into() }),
+        value => {
+            return Err(DecodeError::BadField {
+                field: "compare target",
+                value: value.into(),
+            });
+        }
     };
     Ok(Compare { range, op, target })
 }
@@ -293,7 +331,14 @@ fn get_op(input: &mut Reader, depth: usize) -> Result<Op, DecodeError> {
         1 => {
             let (key, value, lease) = (input.bytes()?, input.bytes()?, input.signed()?);
             let [prev_kv, ignore_value, ignore_lease] = get_flags(input)?;
-            Op::Put(PutRequest { key, value, lease, prev_kv, ignore_value, ignore_lease })
+            Op::Put(PutRequest {
+                key,
+                value,
+                lease,
+                prev_kv,
+                ignore_value,
+                ignore_lease,
+            })
         }
         2 => {
             let range = get_range(input)?;
@@ -301,18 +346,32 @@ fn get_op(input: &mut Reader, depth: usize) -> Result<Op, DecodeError> {
             Op::DeleteRange(DeleteRangeRequest { range, prev_kv })
         }
         3 => Op::Txn(get_txn(input, depth + 1)?),
-        value => return Err(DecodeError::BadField { field: "operation", value: value.into() }),
+        value => {
+            return Err(DecodeError::BadField {
+                field: "operation",
+                value: value.into(),
+            });
+        }
     })
 }
 
 fn put_flags(out: &mut BytesMut, flags: [bool; 3]) {
-    out.put_u8(flags.iter().enumerate().map(|(bit, flag)| u8::from(*flag) << bit).sum());
+    out.put_u8(
+        flags
+            .iter()
+            .enumerate()
+            .map(|(bit, flag)| u8::from(*flag) << bit)
+            .sum(),
+    );
 }
 
 fn get_flags(input: &mut Reader) -> Result<[bool; 3], DecodeError> {
     let bits = input.byte()?;
     if bits > 7 {
-        return Err(DecodeError::BadField { field: "flags", value: bits.into() });
+        return Err(DecodeError::BadField {
+            field: "flags",
+            value: bits.into(),
+        });
     }
     Ok([bits & 1 != 0, bits & 2 != 0, bits & 4 != 0])
 }
@@ -333,7 +392,10 @@ fn put_range_request(out: &mut BytesMut, request: &RangeRequest) {
         SortKey::Mod => 3,
         SortKey::Value => 4,
     });
-    put_flags(out, [request.serializable, request.keys_only, request.count_only]);
+    put_flags(
+        out,
+        [request.serializable, request.keys_only, request.count_only],
+    );
     put_signed(out, request.min_mod_revision);
     put_signed(out, request.max_mod_revision);
     put_signed(out, request.min_create_revision);
@@ -347,7 +409,12 @@ fn get_range_request(input: &mut Reader) -> Result<RangeRequest, DecodeError> {
         0 => SortOrder::None,
         1 => SortOrder::Ascend,
         2 => SortOrder::Descend,
-        value => return Err(DecodeError::BadField { field: "sort order", value: value.into() }),
+        value => {
+            return Err(DecodeError::BadField {
+                field: "sort order",
+                value: value.into(),
+            });
+        }
     };
     let sort_by = match input.byte()? {
         0 => SortKey::Key,
@@ -355,7 +422,12 @@ fn get_range_request(input: &mut Reader) -> Result<RangeRequest, DecodeError> {
         2 => SortKey::Create,
         3 => SortKey::Mod,
         4 => SortKey::Value,
-        value => return Err(DecodeError::BadField { field: "sort key", value: value.into() }),
+        value => {
+            return Err(DecodeError::BadField {
+                field: "sort key",
+                value: value.into(),
+            });
+        }
     };
     let [serializable, keys_only, count_only] = get_flags(input)?;
     Ok(RangeRequest {

@@ -64,7 +64,10 @@ pub struct EngineError {
 impl EngineError {
     /// Joins the two halves.
     pub fn new(operation: impl Into<String>, reason: impl ToString) -> Self {
-        Self { operation: operation.into(), reason: reason.to_string() }
+        Self {
+            operation: operation.into(),
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -72,10 +75,21 @@ impl EngineError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it all")]
 pub enum BatchOp {
-    Put { space: Space, key: Bytes, value: Bytes },
-    Delete { space: Space, key: Bytes },
+    Put {
+        space: Space,
+        key: Bytes,
+        value: Bytes,
+    },
+    Delete {
+        space: Space,
+        key: Bytes,
+    },
     /// Deletes the keys from `from` up to, without, `to`.
-    DeleteRange { space: Space, from: Bytes, to: Bytes },
+    DeleteRange {
+        space: Space,
+        from: Bytes,
+        to: Bytes,
+    },
 }
 
 /// Changes that become visible together. Later ones win over earlier ones.

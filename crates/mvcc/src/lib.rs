@@ -29,9 +29,11 @@ pub mod conformance;
 
 pub use check::{Limits, MAX_LEASE_TTL_SECONDS, check, check_range, lease_ttl};
 pub use command::{Command, DecodeError, decode_batch, encode_batch};
-pub use engine::{Batch, BatchOp, Cursor, Engine, EngineError, EngineSize, MemoryEngine, Space, View};
+pub use engine::{
+    Batch, BatchOp, Cursor, Engine, EngineError, EngineSize, MemoryEngine, Space, View,
+};
 pub use local::{Clock, LocalStore, TokioClock};
 pub use machine::{
-    Applied, Background, Entry, HashKv, LeaseState, Outcome, SnapshotError, SnapshotReader, StateMachine,
-    SnapshotInstaller,
+    Applied, Background, Entry, HashKv, LeaseState, Outcome, SnapshotError, SnapshotInstaller,
+    SnapshotReader, StateMachine,
 };

@@ -38,7 +38,11 @@ impl Content {
                 if from >= to {
                     return;
                 }
-                let doomed: Vec<Bytes> = self.space(space).range(from..to).map(|(key, _)| key.clone()).collect();
+                let doomed: Vec<Bytes> = self
+                    .space(space)
+                    .range(from..to)
+                    .map(|(key, _)| key.clone())
+                    .collect();
                 for key in doomed {
                     self.remove(space, &key);
                 }
@@ -102,7 +106,10 @@ impl Engine for MemoryEngine {
 
     fn size(&self) -> EngineSize {
         let bytes = self.current.read().bytes;
-        EngineSize { total_bytes: bytes, live_bytes: bytes }
+        EngineSize {
+            total_bytes: bytes,
+            live_bytes: bytes,
+        }
     }
 }
 
@@ -114,7 +121,11 @@ impl View for MemoryView {
     }
 
     fn cursor(&self, space: Space, end: &[u8]) -> Result<Box<dyn Cursor + '_>, EngineError> {
-        Ok(Box::new(MemoryCursor { map: self.0.space(space), end: end.to_vec(), item: None }))
+        Ok(Box::new(MemoryCursor {
+            map: self.0.space(space),
+            end: end.to_vec(),
+            item: None,
+        }))
     }
 }
 
