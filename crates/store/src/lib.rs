@@ -17,7 +17,7 @@ mod txn;
 
 pub use error::StoreError;
 pub use feed::{Event, EventBatch, EventKind, WatchItem, WatchRequest, WatchStream};
-pub use kv::{KeyRange, KeyValue, RangeRequest, RangeResponse, SortKey, SortOrder};
+pub use kv::{KeyRange, KeyValue, RangeRequest, RangeResponse, SortKey, SortOrder, prefix_end};
 pub use lease::{LeaseGrant, LeaseId, LeaseInfo};
 pub use member::{Member, StoreStatus};
 pub use txn::{
