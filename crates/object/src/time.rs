@@ -18,7 +18,8 @@ pub fn format(time: Timestamp) -> String {
 /// `metav1.MicroTime`: always six digits of a second.
 #[must_use]
 pub fn format_micro(time: Timestamp) -> String {
-    let micros = time.subsec_nanosecond() / 1_000;
+    // Before 1970 the fraction is negative while the seconds are rounded down.
+    let micros = time.subsec_nanosecond().rem_euclid(1_000_000_000) / 1_000;
     format!("{}.{micros:06}Z", time.strftime("%Y-%m-%dT%H:%M:%S"))
 }
 

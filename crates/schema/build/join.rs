@@ -229,11 +229,9 @@ fn presence(owner: &str, json: &str, field: &FieldRow, facts: &Facts) -> char {
             'v'
         }
         Some(target) if form(target) == "time" || form(target) == "microtime" => {
-            if field.required {
-                'n'
-            } else {
-                'p'
-            }
+            // The times of conditions are plain members, whoever declares them.
+            let plain = owner.ends_with("Condition") && json.starts_with("last");
+            if field.required || plain { 'n' } else { 'p' }
         }
         Some(target) if form(target) == "object" && !field.required => 'p',
         Some(_) if field.required => 'a',

@@ -153,6 +153,7 @@ fn entry(
 fn zero(name: &'static str, ty: &ValueType, budget: &mut Budget) -> Decoded {
     Ok(match ty {
         ValueType::Type(ty) => special(*ty, name, &[], budget)?,
+        ValueType::Bytes => Value::String(String::new()),
         other => normal::zero(other),
     })
 }
