@@ -1,1 +1,53 @@
-//! (to be written)
+//! Every resource that the API serves: its names, how it is stored, defaulted,
+//! validated, prepared for a write, and shown in a table.
+//!
+//! A [`Kind`] is data plus a [`Strategy`]; the registry has one path for all of
+//! them, and a `CustomResourceDefinition` becomes a [`Kind`] at run time.
+//! [`all`] lists the built-in ones in the order in which discovery shows them.
+//! [`lifecycle`] holds the order of steps that every write goes through.
+//!
+//! **Invariant:** pure. Time and the caller come in through [`Context`]; no
+//! clock, no store, no network.
+
+pub mod field;
+pub mod kind;
+pub mod lifecycle;
+pub mod meta;
+pub mod names;
+pub mod strategy;
+pub mod table;
+
+mod list;
+
+mod admissionregistration;
+mod apiextensions;
+mod apiregistration;
+mod apps;
+mod authentication;
+mod authorization;
+mod autoscaling;
+mod batch;
+mod certificates;
+mod coordination;
+mod core;
+mod discovery;
+mod events;
+mod flowcontrol;
+mod networking;
+mod node;
+mod policy;
+mod rbac;
+mod resource;
+mod scheduling;
+mod storage;
+
+pub use field::{ErrorKind, FieldError, FieldErrors, Path};
+pub use kind::{Conversion, Kind, SelectableField, Storage, Subresource};
+pub use list::{all, find, find_kind};
+pub use strategy::{
+    Context, DeleteOptions, GarbageCollection, Grace, NameRule, Requester, Strategy,
+};
+pub use table::{Cell, CellContext, Column};
+
+/// The JSON tree of one object.
+pub type Tree = kontiki_object::Map<String, kontiki_object::Value>;

@@ -1,0 +1,12 @@
+//! `authentication.k8s.io/v1` `SelfSubjectReview`.
+
+use crate::Kind;
+
+pub(crate) fn kind() -> Kind {
+    Kind::virtual_kind(
+        "authentication.k8s.io",
+        "v1",
+        "SelfSubjectReview",
+        "selfsubjectreviews",
+    )
+}

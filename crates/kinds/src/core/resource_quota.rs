@@ -1,0 +1,12 @@
+//! `core/v1` `ResourceQuota`.
+
+use crate::kind::texts;
+use crate::{Kind, Subresource};
+
+pub(crate) fn kind() -> Kind {
+    Kind {
+        short_names: texts(&["quota"]),
+        subresources: vec![Subresource::status("ResourceQuota")],
+        ..Kind::namespaced("", "v1", "ResourceQuota", "resourcequotas")
+    }
+}

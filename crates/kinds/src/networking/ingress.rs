@@ -1,0 +1,13 @@
+//! `networking.k8s.io/v1` `Ingress`.
+
+use crate::kind::texts;
+use crate::{Kind, Subresource};
+
+pub(crate) fn kind() -> Kind {
+    Kind {
+        short_names: texts(&["ing"]),
+        subresources: vec![Subresource::status("Ingress")],
+        ..Kind::namespaced("networking.k8s.io", "v1", "Ingress", "ingresses")
+            .stored_at("/registry/ingress")
+    }
+}

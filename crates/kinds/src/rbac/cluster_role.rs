@@ -1,0 +1,12 @@
+//! `rbac.authorization.k8s.io/v1` `ClusterRole`.
+
+use crate::Kind;
+
+pub(crate) fn kind() -> Kind {
+    Kind::cluster(
+        "rbac.authorization.k8s.io",
+        "v1",
+        "ClusterRole",
+        "clusterroles",
+    )
+}

@@ -1,0 +1,7 @@
+//! `storage.k8s.io/v1` `CSINode`.
+
+use crate::Kind;
+
+pub(crate) fn kind() -> Kind {
+    Kind::cluster("storage.k8s.io", "v1", "CSINode", "csinodes")
+}
