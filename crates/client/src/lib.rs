@@ -10,12 +10,21 @@
 
 mod api;
 mod client;
+mod clock;
+pub mod events;
 pub mod informer;
+pub mod leader;
+pub mod queue;
 pub mod resources;
+pub mod testing;
 
 pub use api::{
     Api, ApiRequest, ApiResponse, DeleteOptions, ListParams, PatchKind, Preconditions,
     PropagationPolicy, Verb, WatchEvent, WatchParams, WatchStream, WriteOptions,
 };
 pub use client::{Client, ResourceClient};
+pub use clock::Clock;
+pub use events::{EventRecorder, EventType};
 pub use informer::{Delta, Informer, InformerConfig, ObjectCache};
+pub use leader::{LeaderConfig, LeaderElector, LeaderStatus};
+pub use queue::{Backoff, QueueMetrics, WorkQueue};
