@@ -1,1 +1,170 @@
-fn main() {}
+//! `cargo xtask`: the commands of the project.
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::time::Duration;
+use xtask::cluster::Cluster;
+use xtask::kubectl::Kubectl;
+use xtask::progress::{Steps, say};
+use xtask::topology::Topology;
+use xtask::{app, build, down, forwarder, install, status, suite};
+
+/// Kontiki's commands for trying and developing it.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring up three servers and two nodes with a real application on them.
+    Up,
+    /// Bring up one server and one node.
+    Dev,
+    /// Take away what `up` or `dev` made.
+    Down {
+        /// The cluster.
+        #[arg(long, default_value = "kontiki")]
+        cluster: String,
+    },
+    /// Run every test, or one part of them: format, lint, unit, e2e.
+    Test {
+        /// The part.
+        only: Option<String>,
+    },
+    /// Kill the leader under load and show what it cost.
+    Failover {
+        /// Freeze it (SIGSTOP) instead of killing it.
+        #[arg(long)]
+        pause: bool,
+        /// So many times.
+        #[arg(long, default_value_t = 1)]
+        times: u32,
+        /// One line of JSON a run.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forward ports of 127.0.0.1 into a namespace (started by `up`).
+    #[command(hide = true)]
+    Forward {
+        /// The namespace.
+        #[arg(long)]
+        namespace: String,
+        /// `PORT=HOST:PORT,HOST:PORT`.
+        forwards: Vec<String>,
+    },
+}
+
+fn main() {
+    if let Err(error) = run(Cli::parse().command) {
+        say(&format!("error: {error:#}"));
+        std::process::exit(1);
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Up => up(Topology::new("kontiki", 3, 2)),
+        Command::Dev => up(Topology::single("dev")),
+        Command::Down { cluster } => {
+            install::require_root("to remove network namespaces")?;
+            let topology = if cluster == "dev" {
+                Topology::single("dev")
+            } else {
+                Topology::new(&cluster, 9, 9)
+            };
+            Steps::new().step(&format!("cluster {cluster} is taken away"), |_| {
+                down::down(&topology)
+            })
+        }
+        Command::Test { only } => suite::run(only.as_deref()),
+        Command::Failover { pause, times, json } => failover(pause, times, json),
+        Command::Forward {
+            namespace,
+            forwards,
+        } => {
+            let forwards = forwards
+                .iter()
+                .map(|text| forwarder::Forward::parse(text))
+                .collect::<Result<Vec<_>>>()?;
+            forwarder::run(&namespace, &forwards)
+        }
+    }
+}
+
+fn up(topology: Topology) -> Result<()> {
+    install::require_root("to make network namespaces and containers")?;
+    let steps = Steps::new();
+    steps.step("packages", install::run_packages)?;
+    let kubectl = steps.step("kubectl", |step| install::kubectl("1.36", step))?;
+    let binary = steps.step("kontiki", |step| build::release(step, "kontiki"))?;
+    let cluster = Cluster::new(topology, &binary)?;
+    let kubectl = Kubectl::new(&kubectl, &cluster.kubeconfig());
+    let page = bring_up(&steps, &cluster, &kubectl)?;
+    let table = status::table(&cluster, &kubectl, &page)?;
+    std::io::stdout().write_all(table.as_bytes())?;
+    Ok(())
+}
+
+fn bring_up(steps: &Steps, cluster: &Cluster, kubectl: &Kubectl) -> Result<String> {
+    steps.step("network namespaces", |_| cluster.network())?;
+    steps.step("credentials", |_| cluster.credentials())?;
+    steps.step("servers", |_| {
+        cluster.start_servers()?;
+        cluster.wait_ready(kubectl, Duration::from_secs(60))
+    })?;
+    steps.step("nodes", |step| {
+        for node in cluster.topology.nodes() {
+            step.note(&node.name);
+            cluster.start_node(node, kubectl)?;
+        }
+        cluster.wait_nodes(kubectl, Duration::from_secs(60))
+    })?;
+    steps.step("application", |step| {
+        xtask::cluster::retry(Duration::from_secs(20), || kubectl.apply(&app::manifest()))?;
+        step.note("waiting for its pods");
+        kubectl.run(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
+        kubectl
+            .run(&[
+                "wait",
+                "--for=condition=complete",
+                "job/sum",
+                "--timeout=60s",
+            ])
+            .map(drop)
+    })?;
+    steps.step("its page through the Service", |_| {
+        let address = kubectl.run(&[
+            "get",
+            "service",
+            "web",
+            "-o",
+            "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}",
+        ])?;
+        let address = address
+            .trim()
+            .parse()
+            .context("the Service has no cluster IP")?;
+        cluster.fetch(address, Duration::from_secs(30))
+    })
+}
+
+fn failover(pause: bool, times: u32, json: bool) -> Result<()> {
+    install::require_root("to enter network namespaces")?;
+    let steps = Steps::new();
+    let binary = steps.step("kontiki-chaos", |step| {
+        build::release(step, "kontiki-chaos")
+    })?;
+    let mut command = std::process::Command::new(binary);
+    command
+        .arg("failover")
+        .arg("--times")
+        .arg(times.to_string());
+    command
+        .args(pause.then_some("--pause"))
+        .args(json.then_some("--json"));
+    xtask::shell::interactive(command.current_dir(xtask::paths::root()))
+}

