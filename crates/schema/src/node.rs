@@ -90,6 +90,21 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The type of a plain scalar here; custom `integer`s are `Int64`.
+    #[must_use]
+    pub fn scalar_type(self) -> Option<&'static ValueType> {
+        if let At::Custom { schema, .. } = self.at {
+            return match schema.get("type").and_then(Value::as_str)? {
+                "integer" => Some(&ValueType::Int64),
+                "number" => Some(&ValueType::Double),
+                "string" => Some(&ValueType::String),
+                "boolean" => Some(&ValueType::Bool),
+                _ => None,
+            };
+        }
+        self.value_type().filter(|ty| ty.element().is_none() && ty.as_type().is_none())
+    }
+
     /// What kind of value belongs here.
     #[must_use]
     pub fn shape(self) -> Shape {
