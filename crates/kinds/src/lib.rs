@@ -18,6 +18,8 @@ pub mod strategy;
 pub mod table;
 
 mod list;
+mod rules;
+mod tree;
 
 mod admissionregistration;
 mod apiextensions;

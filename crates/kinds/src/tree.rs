@@ -117,10 +117,7 @@ pub(crate) fn map_mut_at<'a>(tree: &'a mut Tree, path: &[&str]) -> Option<&'a mu
 }
 
 /// The maps of a list to change.
-pub(crate) fn maps_mut<'a>(
-    tree: &'a mut Tree,
-    field: &str,
-) -> impl Iterator<Item = &'a mut Tree> {
+pub(crate) fn maps_mut<'a>(tree: &'a mut Tree, field: &str) -> impl Iterator<Item = &'a mut Tree> {
     tree.get_mut(field)
         .and_then(Value::as_array_mut)
         .into_iter()

@@ -1,6 +1,7 @@
 //! `admissionregistration.k8s.io/v1` `MutatingAdmissionPolicy`.
 
 use crate::kind::texts;
+use crate::rules::Rules;
 use crate::{Kind, Storage};
 
 pub(crate) fn kind() -> Kind {
@@ -11,6 +12,13 @@ pub(crate) fn kind() -> Kind {
             "admissionregistration.k8s.io/v1beta1".into(),
         )),
         categories: texts(&["api-extensions"]),
+        defaults: super::validating_admission_policy::policy_defaults,
+        strategy: Rules {
+            generation: &["spec"],
+            unconditional_update: false,
+            ..Rules::PLAIN
+        }
+        .strategy(),
         ..Kind::cluster(
             "admissionregistration.k8s.io",
             "v1",

@@ -1,13 +1,24 @@
 //! `apiregistration.k8s.io/v1` `APIService`.
 
+use crate::Tree;
 use crate::kind::texts;
+use crate::rules::Rules;
+use crate::tree::{default, map_mut_at};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
     Kind {
         categories: texts(&["api-extensions"]),
         subresources: vec![Subresource::status("APIService")],
+        defaults,
+        strategy: Rules { ..Rules::PLAIN }.strategy(),
         ..Kind::cluster("apiregistration.k8s.io", "v1", "APIService", "apiservices")
             .stored_at("/registry/apiregistration.k8s.io/apiservices")
+    }
+}
+
+fn defaults(object: &mut Tree) {
+    if let Some(service) = map_mut_at(object, &["spec", "service"]) {
+        default(service, "port", 443);
     }
 }

@@ -1,12 +1,88 @@
 //! `batch/v1` `Job`.
 
+use crate::Tree;
+use crate::core::pod_defaults;
 use crate::kind::texts;
+use crate::rules::Rules;
+use crate::strategy::Context;
+use crate::strategy::GarbageCollection;
+use crate::tree::{at, default, flag, make, map_at, map_mut, maps_mut, text_at, unset};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
     Kind {
         categories: texts(&["all"]),
         subresources: vec![Subresource::status("Job")],
+        defaults,
+        strategy: Rules {
+            generation: &["spec"],
+            create,
+            garbage_collection: GarbageCollection::Orphan,
+            ..Rules::PLAIN
+        }
+        .strategy(),
         ..Kind::namespaced("batch", "v1", "Job", "jobs")
+    }
+}
+
+/// Defaults of a job's spec.
+pub(crate) fn spec_defaults(spec: &mut Tree) {
+    if unset(spec, "completions") && unset(spec, "parallelism") {
+        default(spec, "completions", 1);
+    }
+    default(spec, "parallelism", 1);
+    let limit = if unset(spec, "backoffLimitPerIndex") {
+        6
+    } else {
+        i64::from(i32::MAX)
+    };
+    default(spec, "backoffLimit", limit);
+    default(spec, "completionMode", "NonIndexed");
+    default(spec, "suspend", false);
+    default(spec, "manualSelector", false);
+    let replacement = if unset(spec, "podFailurePolicy") {
+        "TerminatingOrFailed"
+    } else {
+        "Failed"
+    };
+    default(spec, "podReplacementPolicy", replacement);
+    if let Some(policy) = map_mut(spec, "podFailurePolicy") {
+        for rule in maps_mut(policy, "rules") {
+            for pattern in maps_mut(rule, "onPodConditions") {
+                default(pattern, "status", "True");
+            }
+        }
+    }
+    pod_defaults::template(spec);
+}
+
+fn defaults(object: &mut Tree) {
+    spec_defaults(make(object, "spec"));
+    let labels = at(object, &["spec", "template", "metadata", "labels"]).cloned();
+    if let Some(labels) = labels
+        && map_at(object, &["metadata", "labels"]).is_none_or(Tree::is_empty)
+    {
+        make(object, "metadata").insert("labels".into(), labels);
+    }
+}
+
+/// A job that does not choose its selector gets one that is its own.
+fn create(_: &Context<'_>, object: &mut Tree) {
+    let uid = text_at(object, &["metadata", "uid"]).to_owned();
+    let name = text_at(object, &["metadata", "name"]).to_owned();
+    let spec = make(object, "spec");
+    let manual = flag(spec, "manualSelector") == Some(true);
+    if !manual {
+        let labels = make(make(make(spec, "template"), "metadata"), "labels");
+        for (key, value) in [
+            ("controller-uid", &uid),
+            ("job-name", &name),
+            ("batch.kubernetes.io/controller-uid", &uid),
+            ("batch.kubernetes.io/job-name", &name),
+        ] {
+            default(labels, key, value.as_str());
+        }
+        let selector = make(make(spec, "selector"), "matchLabels");
+        default(selector, "batch.kubernetes.io/controller-uid", uid);
     }
 }

@@ -1,7 +1,16 @@
 //! `core/v1` `Namespace`.
 
+use crate::Tree;
+use crate::kind::SelectableField;
 use crate::kind::texts;
+use crate::names;
+use crate::rules::Rules;
+use crate::strategy::Context;
+use crate::strategy::keep;
+use crate::strategy::keep_all_but;
+use crate::tree::{default, make, text, text_at};
 use crate::{Kind, Subresource};
+use serde_json::json;
 
 pub(crate) fn kind() -> Kind {
     Kind {
@@ -13,6 +22,53 @@ pub(crate) fn kind() -> Kind {
             Subresource::new("finalize", "", "Namespace", &["update"]),
             Subresource::status("Namespace"),
         ],
+        defaults,
+        selectable_fields: vec![SelectableField::new("status.phase", |namespace| {
+            text_at(namespace, &["status", "phase"]).into()
+        })],
+        strategy: Rules {
+            name: names::dns_label,
+            create,
+            update,
+            update_subresource,
+            ..Rules::PLAIN
+        }
+        .strategy(),
         ..Kind::cluster("", "v1", "Namespace", "namespaces")
     }
+}
+
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+fn defaults(object: &mut Tree) {
+    default(make(object, "status"), "phase", "Active");
+    let meta = make(object, "metadata");
+    let name = text(meta, "name").to_owned();
+    if !name.is_empty() {
+        make(meta, "labels").insert(NAME_LABEL.to_owned(), name.into());
+    }
+}
+
+/// A namespace is held by its finalizer until what lives in it is gone.
+fn create(_: &Context<'_>, object: &mut Tree) {
+    object.insert("status".into(), json!({"phase": "Active"}));
+    let finalizers = make(object, "spec")
+        .entry("finalizers")
+        .or_insert_with(|| json!([]));
+    if let Some(list) = finalizers.as_array_mut()
+        && !list.iter().any(|finalizer| finalizer == "kubernetes")
+    {
+        list.push("kubernetes".into());
+    }
+    let name = text_at(object, &["metadata", "name"]).to_owned();
+    make(make(object, "metadata"), "labels").insert(NAME_LABEL.to_owned(), name.into());
+}
+
+fn update(_: &Context<'_>, new: &mut Tree, old: &Tree) {
+    keep(new, old, "spec");
+}
+
+fn update_subresource(_: &str, _: &Context<'_>, new: &mut Tree, old: &Tree) {
+    // `finalize` writes the finalizers and nothing else.
+    keep_all_but(new, old, &["spec", "metadata", "apiVersion", "kind"]);
 }

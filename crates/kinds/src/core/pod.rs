@@ -1,7 +1,16 @@
 //! `core/v1` `Pod`.
 
+use crate::Tree;
+use crate::core::{pod_cells, pod_defaults, qos};
+use crate::kind::SelectableField;
 use crate::kind::texts;
+use crate::rules::Rules;
+use crate::strategy::Context;
+use crate::strategy::{DeleteOptions, Grace, keep_all_but, keep_metadata};
+use crate::tree::{at, list_at, make, text_at, unset};
 use crate::{Kind, Subresource};
+use kontiki_object::Value;
+use serde_json::json;
 
 pub(crate) fn kind() -> Kind {
     Kind {
@@ -29,6 +38,123 @@ pub(crate) fn kind() -> Kind {
             Subresource::of_object("resize", "Pod"),
             Subresource::status("Pod"),
         ],
+        defaults: pod_defaults::pod,
+        columns: pod_cells::columns(),
+        selectable_fields: selectable(),
+        row_conditions: pod_cells::row_conditions,
+        strategy: Rules {
+            generation: &["spec"],
+            create,
+            update,
+            update_status,
+            update_subresource,
+            grace,
+            ..Rules::PLAIN
+        }
+        .strategy(),
         ..Kind::namespaced("", "v1", "Pod", "pods")
+    }
+}
+
+fn selectable() -> Vec<SelectableField> {
+    vec![
+        SelectableField::new("spec.nodeName", |pod| {
+            text_at(pod, &["spec", "nodeName"]).into()
+        }),
+        SelectableField::new("spec.restartPolicy", |pod| {
+            text_at(pod, &["spec", "restartPolicy"]).into()
+        }),
+        SelectableField::new("spec.schedulerName", |pod| {
+            text_at(pod, &["spec", "schedulerName"]).into()
+        }),
+        SelectableField::new("spec.serviceAccountName", |pod| {
+            text_at(pod, &["spec", "serviceAccountName"]).into()
+        }),
+        SelectableField::new("spec.hostNetwork", |pod| {
+            let host = at(pod, &["spec", "hostNetwork"]).and_then(Value::as_bool);
+            host.unwrap_or_default().to_string()
+        }),
+        SelectableField::new("status.phase", |pod| {
+            text_at(pod, &["status", "phase"]).into()
+        }),
+        SelectableField::new("status.podIP", |pod| {
+            let ips = list_at(pod, &["status", "podIPs"]);
+            let first = ips.first().and_then(|ip| ip.get("ip"));
+            first.and_then(Value::as_str).unwrap_or_default().into()
+        }),
+        SelectableField::new("status.nominatedNodeName", |pod| {
+            text_at(pod, &["status", "nominatedNodeName"]).into()
+        }),
+    ]
+}
+
+fn create(_: &Context<'_>, object: &mut Tree) {
+    let qos = qos::class(object);
+    let gated = !list_at(object, &["spec", "schedulingGates"]).is_empty();
+    let mut status = json!({"phase": "Pending", "qosClass": qos});
+    if gated {
+        status["conditions"] = json!([{
+            "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }]);
+    }
+    object.insert("status".into(), status);
+}
+
+fn update(_: &Context<'_>, new: &mut Tree, old: &Tree) {
+    // Resources of containers change through the resize subresource only; what
+    // else must not change is refused by validation.
+    if unset(make(new, "spec"), "serviceAccountName")
+        && let Some(name) = at(old, &["spec", "serviceAccountName"]).cloned()
+    {
+        make(new, "spec").insert("serviceAccountName".into(), name);
+    }
+}
+
+fn update_status(_: &Context<'_>, new: &mut Tree, old: &Tree) {
+    keep_metadata(new, old, "deletionTimestamp");
+    // Owners are not a matter of status.
+    keep_metadata(new, old, "ownerReferences");
+    if let Some(class) = at(old, &["status", "qosClass"]).cloned() {
+        make(new, "status").insert("qosClass".into(), class);
+    }
+}
+
+fn update_subresource(subresource: &str, _: &Context<'_>, new: &mut Tree, old: &Tree) {
+    let spec = new.get("spec").cloned();
+    keep_all_but(new, old, &["metadata", "apiVersion", "kind"]);
+    let Some(Value::Object(wished)) = spec else {
+        return;
+    };
+    let fields: &[&str] = match subresource {
+        "ephemeralcontainers" => &["ephemeralContainers"],
+        "resize" => &["containers", "initContainers", "resources"],
+        _ => &[],
+    };
+    let spec = make(new, "spec");
+    for field in fields {
+        if let Some(value) = wished.get(*field) {
+            spec.insert((*field).to_owned(), value.clone());
+        }
+    }
+}
+
+/// A pod that runs somewhere is given the time it asks for; others go at once.
+fn grace(object: &Tree, options: DeleteOptions) -> Grace {
+    let wished = options
+        .grace_period_seconds
+        .or_else(|| at(object, &["spec", "terminationGracePeriodSeconds"])?.as_i64())
+        .unwrap_or(30);
+    let unscheduled = text_at(object, &["spec", "nodeName"]).is_empty();
+    let ended = matches!(
+        text_at(object, &["status", "phase"]),
+        "Succeeded" | "Failed"
+    );
+    if unscheduled || ended {
+        Grace::Seconds(0)
+    } else if wished < 0 {
+        Grace::Seconds(1)
+    } else {
+        Grace::Seconds(wished)
     }
 }

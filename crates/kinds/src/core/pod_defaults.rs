@@ -266,7 +266,11 @@ fn aggregate(spec: &Tree, which: &str) -> BTreeMap<String, Quantity> {
                 *beside += quantity;
                 *sum.entry(name.clone()).or_default() += quantity;
             }
-            let need = if restarts { *beside } else { *beside + quantity };
+            let need = if restarts {
+                *beside
+            } else {
+                *beside + quantity
+            };
             let most = peak.entry(name).or_insert(need);
             *most = (*most).max(need);
         }
@@ -366,10 +370,15 @@ mod tests {
 
     #[test]
     fn defaulting_twice_changes_nothing() {
-        let once = defaulted(json!({"hostNetwork": true, "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}],
-            "resources": {"limits": {"cpu": "2", "memory": "1Gi"}}}));
+        let once = defaulted(
+            json!({"hostNetwork": true, "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}],
+            "resources": {"limits": {"cpu": "2", "memory": "1Gi"}}}),
+        );
         assert_eq!(once["containers"][0]["ports"][0]["hostPort"], 80);
-        assert_eq!(once["resources"]["requests"], json!({"cpu": "2", "memory": "1Gi"}));
+        assert_eq!(
+            once["resources"]["requests"],
+            json!({"cpu": "2", "memory": "1Gi"})
+        );
         assert_eq!(defaulted(once.clone()), once);
     }
 }

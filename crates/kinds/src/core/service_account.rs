@@ -1,6 +1,7 @@
 //! `core/v1` `ServiceAccount`.
 
 use crate::kind::texts;
+use crate::rules::Rules;
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -12,6 +13,7 @@ pub(crate) fn kind() -> Kind {
             "TokenRequest",
             &["create"],
         )],
+        strategy: Rules { ..Rules::PLAIN }.strategy(),
         ..Kind::namespaced("", "v1", "ServiceAccount", "serviceaccounts")
     }
 }

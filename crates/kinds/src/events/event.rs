@@ -1,6 +1,9 @@
 //! `events.k8s.io/v1` `Event`.
 
 use crate::kind::texts;
+use crate::kind::{Conversion, SelectableField};
+use crate::names;
+use crate::rules::Rules;
 use crate::{Kind, Storage};
 
 pub(crate) fn kind() -> Kind {
@@ -8,6 +11,20 @@ pub(crate) fn kind() -> Kind {
         storage: Some(Storage::new("/registry/events".into(), "v1".into())),
         ttl_seconds: Some(3600),
         short_names: texts(&["ev"]),
+        selectable_fields: vec![
+            SelectableField::new("reason", |e| crate::tree::text(e, "reason").into()),
+            SelectableField::new("type", |e| crate::tree::text(e, "type").into()),
+        ],
+        conversion: Some(Conversion {
+            to_stored: crate::core::event::from_events,
+            from_stored: crate::core::event::to_events,
+        }),
+        strategy: Rules {
+            create_on_update: true,
+            name: names::path_segment,
+            ..Rules::PLAIN
+        }
+        .strategy(),
         ..Kind::namespaced("events.k8s.io", "v1", "Event", "events")
     }
 }

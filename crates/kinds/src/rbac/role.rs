@@ -1,7 +1,17 @@
 //! `rbac.authorization.k8s.io/v1` `Role`.
 
 use crate::Kind;
+use crate::names;
+use crate::rules::Rules;
 
 pub(crate) fn kind() -> Kind {
-    Kind::namespaced("rbac.authorization.k8s.io", "v1", "Role", "roles")
+    Kind {
+        strategy: Rules {
+            create_on_update: true,
+            name: names::path_segment,
+            ..Rules::PLAIN
+        }
+        .strategy(),
+        ..Kind::namespaced("rbac.authorization.k8s.io", "v1", "Role", "roles")
+    }
 }

@@ -1,7 +1,15 @@
 //! `storage.k8s.io/v1` `CSINode`.
 
 use crate::Kind;
+use crate::rules::Rules;
 
 pub(crate) fn kind() -> Kind {
-    Kind::cluster("storage.k8s.io", "v1", "CSINode", "csinodes")
+    Kind {
+        strategy: Rules {
+            unconditional_update: false,
+            ..Rules::PLAIN
+        }
+        .strategy(),
+        ..Kind::cluster("storage.k8s.io", "v1", "CSINode", "csinodes")
+    }
 }
