@@ -1,0 +1,155 @@
+//! The engine on RocksDB passes the state machine's suite and keeps its promises.
+
+use bytes::Bytes;
+use kontiki_mvcc::conformance::{self, Harness};
+use kontiki_mvcc::{Batch, Engine, Space, StateMachine};
+use kontiki_rocks::{RocksEngine, RocksOptions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+struct Rocks {
+    root: tempfile::TempDir,
+    made: usize,
+}
+
+impl Rocks {
+    fn new() -> Self {
+        Self {
+            root: tempfile::tempdir().expect("a directory"),
+            made: 0,
+        }
+    }
+
+    fn next_dir(&mut self) -> PathBuf {
+        self.made += 1;
+        self.root.path().join(self.made.to_string())
+    }
+}
+
+fn open(dir: &Path) -> Arc<RocksEngine> {
+    Arc::new(RocksEngine::open(dir, &RocksOptions::default()).expect("the directory opens"))
+}
+
+/// The files as a crash of the process would leave them.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a listing") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+}
+
+impl Harness for Rocks {
+    fn fresh(&mut self) -> Arc<dyn Engine> {
+        open(&self.next_dir())
+    }
+
+    fn crash(&mut self, engine: Arc<dyn Engine>) -> Arc<dyn Engine> {
+        let old = self.root.path().join(self.made.to_string());
+        let new = self.next_dir();
+        copy(&old, &new);
+        drop(engine);
+        open(&new)
+    }
+}
+
+#[test]
+fn the_state_machine_on_rocksdb_agrees_with_the_oracle() {
+    conformance::run(&mut Rocks::new(), 100..104, 250);
+}
+
+fn batch(value: &'static str) -> Batch {
+    let mut batch = Batch::new();
+    for space in Space::ALL {
+        batch.put(space, "key", value);
+    }
+    batch
+}
+
+#[test]
+fn a_crash_keeps_what_was_flushed_and_nothing_else_in_every_space() {
+    let root = tempfile::tempdir().expect("a directory");
+    let engine = open(&root.path().join("a"));
+    engine.write(batch("flushed")).expect("a write");
+    engine.flush().expect("a flush");
+    engine.write(batch("lost")).expect("a write");
+    copy(&root.path().join("a"), &root.path().join("b"));
+    let after = open(&root.path().join("b"));
+    for space in Space::ALL {
+        let value = |engine: &RocksEngine| engine.get(space, b"key").expect("a read");
+        assert_eq!(value(&engine), Some(Bytes::from_static(b"lost")));
+        assert_eq!(
+            engine.get_durable(space, b"key").expect("a read"),
+            Some(Bytes::from_static(b"flushed"))
+        );
+        assert_eq!(value(&after), Some(Bytes::from_static(b"flushed")));
+    }
+}
+
+#[test]
+fn a_checkpoint_opens_as_a_database_of_its_own() {
+    let root = tempfile::tempdir().expect("a directory");
+    let engine = open(&root.path().join("a"));
+    engine.write(batch("value")).expect("a write");
+    engine
+        .checkpoint(&root.path().join("copy"))
+        .expect("a checkpoint");
+    engine.write(batch("later")).expect("a write");
+    let copy = open(&root.path().join("copy"));
+    assert_eq!(
+        copy.get(Space::Keys, b"key").expect("a read"),
+        Some(Bytes::from_static(b"value"))
+    );
+}
+
+#[test]
+fn the_directory_is_private() {
+    let root = tempfile::tempdir().expect("a directory");
+    let dir = root.path().join("state");
+    drop(open(&dir));
+    let mode = std::fs::metadata(&dir)
+        .expect("metadata")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn data_of_a_newer_or_foreign_format_is_refused_in_words() {
+    let root = tempfile::tempdir().expect("a directory");
+    for (text, expected) in [
+        (Some("kontiki-state 2\n"), "written in format 2"),
+        (Some("junk"), "not made by"),
+        (None, "not made by"),
+    ] {
+        let dir = root
+            .path()
+            .join(expected)
+            .join(text.unwrap_or("none").trim());
+        std::fs::create_dir_all(&dir).expect("a directory");
+        std::fs::write(dir.join("something"), "else").expect("a file");
+        if let Some(text) = text {
+            std::fs::write(dir.join("FORMAT"), text).expect("a file");
+        }
+        let error = RocksEngine::open(&dir, &RocksOptions::default())
+            .err()
+            .expect("a refusal")
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_newer_layout_inside_is_refused_as_well() {
+    let root = tempfile::tempdir().expect("a directory");
+    let engine = open(root.path().join("a").as_path());
+    let mut newer = Batch::new();
+    newer.put(Space::Meta, "root", vec![200, 0]);
+    engine.write(newer).expect("a write");
+    let error = StateMachine::open(engine)
+        .err()
+        .expect("a refusal")
+        .to_string();
+    assert!(error.contains("format 200"), "{error}");
+}
