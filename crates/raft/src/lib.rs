@@ -1,1 +1,53 @@
-//! (to be written)
+//! The replicated store: [`ReplicatedStore`] is [`kontiki_store::Store`] on a
+//! Raft group of peers.
+//!
+//! Requests are batched into log entries, a quorum writes them to its
+//! write-ahead logs, and every replica applies them to its own MVCC state
+//! machine, which answers reads and watches locally.
+//!
+//! **Invariants**
+//! - No type of the consensus library is part of this crate's interface.
+//! - An acknowledged write is on disk on a quorum and applied where it was asked for.
+//! - A linearizable read asked a quorum, through the leader; leases of leaders
+//!   are never trusted for reads.
+//! - A member whose disk the membership does not name stays silent.
+
+mod config;
+mod formation;
+mod forward;
+mod identity;
+mod lessor;
+mod log_store;
+mod machine;
+mod metrics;
+mod net;
+mod peers;
+mod position;
+mod proposer;
+mod raft_network;
+mod reads;
+mod replica;
+mod server;
+mod snapshot;
+mod status;
+mod store;
+mod suspicion;
+mod types;
+mod upkeep;
+mod waiters;
+mod window;
+
+#[expect(clippy::all, reason = "generated from proto/raft")]
+mod wire {
+    tonic::include_proto!("kontiki.raft.v1");
+
+    pub(crate) mod state {
+        tonic::include_proto!("kontiki.raft.state.v1");
+    }
+}
+
+pub use config::{
+    ConfigError, InitialMember, PeerTls, ReplicatedConfig, StoreLimits, Timing, TraceSource,
+};
+pub use net::{Network, PeerListener, PeerStream, TcpNetwork};
+pub use store::{Environment, ReplicatedStore, StartError};

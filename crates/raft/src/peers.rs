@@ -1,0 +1,151 @@
+//! The peers this member talks to, and its standing connections to them.
+
+use crate::config::ReplicatedConfig;
+use crate::net::{Network, client_with_h2, connect_peer};
+use crate::wire::peer_client::PeerClient;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Request, Status};
+
+/// Larger than any batch of entries can be, see `StoreLimits` and `max_payload_entries`.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 20;
+
+pub(crate) const META_CLUSTER: &str = "kontiki-cluster";
+pub(crate) const META_FROM: &str = "kontiki-from";
+pub(crate) const META_TO: &str = "kontiki-to";
+
+pub(crate) type Client = PeerClient<InterceptedService<Channel, Identify>>;
+
+/// What a connection is for. Each has one of its own, so that a snapshot does
+/// not stand in the way of a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Lane {
+    Replication,
+    Control,
+    Proposals,
+    Snapshots,
+}
+
+/// Puts the caller's and the callee's identity on every call.
+#[derive(Clone)]
+pub(crate) struct Identify {
+    cluster: MetadataValue<Ascii>,
+    from: MetadataValue<Ascii>,
+    to: MetadataValue<Ascii>,
+}
+
+impl Interceptor for Identify {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        metadata.insert(META_CLUSTER, self.cluster.clone());
+        metadata.insert(META_FROM, self.from.clone());
+        metadata.insert(META_TO, self.to.clone());
+        Ok(request)
+    }
+}
+
+/// Connections by peer and lane, made when first used.
+pub(crate) struct Peers {
+    network: Arc<dyn Network>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    cluster_id: u64,
+    own_id: u64,
+    /// The configured addresses, which win over the replicated ones: a member
+    /// that moved is found by changing the configuration.
+    configured: HashMap<u64, String>,
+    connections: Mutex<HashMap<(u64, String, Lane), Channel>>,
+}
+
+impl Peers {
+    pub(crate) fn new(config: &ReplicatedConfig, network: Arc<dyn Network>) -> Self {
+        let configured = config.initial_cluster.iter();
+        Self {
+            network,
+            tls: config
+                .tls
+                .as_ref()
+                .map(|tls| client_with_h2((*tls.client).clone())),
+            cluster_id: config.cluster_id(),
+            own_id: config.member_id(&config.name),
+            configured: configured
+                .map(|m| (config.member_id(&m.name), m.peer_address.clone()))
+                .collect(),
+            connections: Mutex::default(),
+        }
+    }
+
+    /// The other configured members' ids.
+    pub(crate) fn others(&self) -> Vec<u64> {
+        let mut ids: Vec<u64> = self
+            .configured
+            .keys()
+            .copied()
+            .filter(|id| *id != self.own_id)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub(crate) fn address(&self, id: u64) -> Option<String> {
+        self.configured.get(&id).cloned()
+    }
+
+    /// A client for a member; `fallback` is its replicated address.
+    pub(crate) fn client(&self, id: u64, fallback: &str, lane: Lane) -> Client {
+        let address = self
+            .configured
+            .get(&id)
+            .map_or(fallback, String::as_str)
+            .to_owned();
+        let key = (id, address, lane);
+        let channel = self
+            .connections
+            .lock()
+            .entry(key.clone())
+            .or_insert_with(|| self.channel(key.1))
+            .clone();
+        let number = |value: u64| MetadataValue::from(value);
+        let identify = Identify {
+            cluster: number(self.cluster_id),
+            from: number(self.own_id),
+            to: number(id),
+        };
+        PeerClient::with_interceptor(channel, identify)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn channel(&self, address: String) -> Channel {
+        let (network, tls) = (self.network.clone(), self.tls.clone());
+        let connect = tower::service_fn(move |_: Uri| {
+            let stream = connect_peer(network.clone(), tls.clone(), address.clone());
+            async move { stream.await.map(TokioIo::new) }
+        });
+        // The address is the connector's; the URI only has to be one.
+        Endpoint::from_static("http://peer.kontiki")
+            .connect_timeout(Duration::from_secs(1))
+            .http2_keep_alive_interval(Duration::from_secs(2))
+            .keep_alive_timeout(Duration::from_secs(3))
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(16 << 20)
+            .connect_with_connector_lazy(connect)
+    }
+
+    /// Whether the member's process is certainly gone: its address refuses.
+    pub(crate) async fn refuses(&self, id: u64) -> bool {
+        let Some(address) = self.address(id) else {
+            return false;
+        };
+        let dial = tokio::time::timeout(Duration::from_millis(200), self.network.dial(&address));
+        // No answer at all may just be a slow network: the ordinary timeout decides then.
+        matches!(dial.await, Ok(Err(_)))
+    }
+}

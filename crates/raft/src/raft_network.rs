@@ -1,0 +1,294 @@
+//! Raft's calls to its peers over gRPC.
+
+use crate::peers::{Client, Lane, Peers};
+use crate::snapshot::SnapshotContent;
+use crate::types::{LogIdT, PeerNode, TypeConfig, VoteT, encode_entry};
+use crate::wire::{self, append_response, snapshot_request};
+use bytes::Bytes;
+use futures::stream::{BoxStream, Stream, StreamExt};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+    StreamAppendResult, TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, OptionalSend};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotContent>;
+type BoxFuture<'a, T> = futures::future::BoxFuture<'a, T>;
+
+/// Snapshot requests that wait in memory to be sent.
+const SNAPSHOT_REQUESTS_WAITING: usize = 4;
+/// A snapshot transfer that moves nothing for this long is given up.
+const SNAPSHOT_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Makes the clients.
+pub(crate) struct NetworkFactory {
+    pub peers: Arc<Peers>,
+}
+
+/// Calls one peer.
+pub(crate) struct PeerLink {
+    target: u64,
+    replication: Client,
+    control: Client,
+    snapshots: Client,
+}
+
+impl NetworkFactory {
+    fn link(&self, target: u64, node: &PeerNode, replication: Lane) -> PeerLink {
+        let client = |lane| self.peers.client(target, &node.peer_address, lane);
+        PeerLink {
+            target,
+            replication: client(replication),
+            control: client(Lane::Control),
+            snapshots: client(Lane::Snapshots),
+        }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
+    type Network = PeerLink;
+
+    async fn new_client(&mut self, target: u64, node: &PeerNode) -> PeerLink {
+        self.link(target, node, Lane::Replication)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &PeerNode) -> PeerLink {
+        self.link(target, node, Lane::Control)
+    }
+}
+
+fn unreachable(status: &Status) -> Unreachable<TypeConfig> {
+    Unreachable::from_string(format!("{:?}: {}", status.code(), status.message()))
+}
+
+fn failed(status: &Status) -> RPCError<TypeConfig> {
+    match status.code() {
+        tonic::Code::Unavailable | tonic::Code::FailedPrecondition => {
+            RPCError::Unreachable(unreachable(status))
+        }
+        _ => RPCError::Network(NetworkError::new(&AnyError::error(format!(
+            "{:?}: {}",
+            status.code(),
+            status.message()
+        )))),
+    }
+}
+
+fn timed_out() -> RPCError<TypeConfig> {
+    RPCError::Unreachable(Unreachable::from_string("the peer did not answer in time"))
+}
+
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, RPCError<TypeConfig>> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(failed(&status)),
+        Err(_) => Err(timed_out()),
+    }
+}
+
+fn append_request(request: &AppendEntriesRequest<TypeConfig>) -> wire::AppendRequest {
+    let entries: Vec<Bytes> = request.entries.iter().map(encode_entry).collect();
+    wire::AppendRequest {
+        vote: Some(request.vote.into()),
+        prev_log_id: request.prev_log_id.map(Into::into),
+        leader_commit: request.leader_commit.map(Into::into),
+        crc32c: checksum(&entries),
+        entries,
+    }
+}
+
+/// CRC-32C over entries, lengths included.
+pub(crate) fn checksum(entries: &[Bytes]) -> u32 {
+    entries.iter().fold(0, |crc, entry| {
+        let crc = crc32c::crc32c_append(crc, &(entry.len() as u64).to_le_bytes());
+        crc32c::crc32c_append(crc, entry)
+    })
+}
+
+fn append_result(response: wire::AppendResponse) -> Result<StreamAppendResult<TypeConfig>, Status> {
+    use append_response::Result as R;
+    match response.result {
+        Some(R::Matched(matched)) => Ok(Ok(matched.log_id.map(LogIdT::from))),
+        Some(R::Conflict(log_id)) => Ok(Err(StreamAppendError::Conflict(log_id.into()))),
+        Some(R::HigherVote(vote)) => Ok(Err(StreamAppendError::HigherVote(vote.into()))),
+        None => Err(Status::internal("an append was answered with nothing")),
+    }
+}
+
+fn vote_request(request: &VoteRequest<TypeConfig>) -> wire::VoteRequest {
+    wire::VoteRequest {
+        vote: Some(request.vote.into()),
+        last_log_id: request.last_log_id.map(Into::into),
+        leadership_transfer: request.leadership_transfer,
+    }
+}
+
+fn vote_response(response: wire::VoteResponse) -> VoteResponse<TypeConfig> {
+    let vote = VoteT::from(response.vote.unwrap_or_default());
+    VoteResponse::new(
+        vote,
+        response.last_log_id.map(LogIdT::from),
+        response.granted,
+    )
+}
+
+impl RaftNetworkV2<TypeConfig> for PeerLink {
+    type SnapshotData = SnapshotContent;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let once = Box::pin(futures::stream::once(async move { request }));
+        let mut answers = RaftNetworkV2::stream_append(self, once, option).await?;
+        match answers.next().await {
+            Some(answer) => answer.map(AppendEntriesResponse::from),
+            None => Err(RPCError::Unreachable(Unreachable::from_string(
+                "the peer closed the stream",
+            ))),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<
+        's,
+        Result<
+            BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>,
+            RPCError<TypeConfig>,
+        >,
+    >
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let requests = input.map(|request| append_request(&request));
+            let answers = within(option.soft_ttl(), self.replication.append(requests)).await?;
+            let answers = answers.map(|answer| {
+                answer
+                    .and_then(append_result)
+                    .map_err(|status| failed(&status))
+            });
+            Ok(answers.boxed())
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let call = self.control.vote(vote_request(&request));
+        within(option.soft_ttl(), call).await.map(vote_response)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let call = self.control.pre_vote(vote_request(&request));
+        within(option.soft_ttl(), call).await.map(vote_response)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: VoteT,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let (requests, receiver) = mpsc::channel(SNAPSHOT_REQUESTS_WAITING);
+        tracing::info!(peer = self.target, snapshot = %snapshot.meta, "sending a snapshot");
+        let send = send_snapshot(vote, snapshot.snapshot, requests);
+        let call = self.snapshots.snapshot(ReceiverStream::new(receiver));
+        let transfer = async {
+            // The call ends by itself when the sender stops: a snapshot without
+            // an end is refused.
+            let (sent, answer) = tokio::join!(send, call);
+            sent.and(answer)
+        };
+        tokio::select! {
+            closed = cancel => Err(closed.into()),
+            answer = transfer => match answer {
+                Ok(response) => {
+                    let vote = response.into_inner().vote.unwrap_or_default();
+                    Ok(SnapshotResponse::new(vote.into()))
+                }
+                Err(status) => Err(unreachable(&status).into()),
+            },
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let message = wire::TransferLeaderRequest {
+            from_leader: Some((*request.from_leader()).into()),
+            to: *request.to_node_id(),
+            last_log_id: request.last_log_id().copied().map(Into::into),
+        };
+        let answer = within(option.soft_ttl(), self.control.transfer_leader(message)).await?;
+        if answer.accepted {
+            return Ok(Ok(()));
+        }
+        let expected = request.last_log_id().copied();
+        Ok(Err(TransferLeaderError::LogNotFlushed {
+            expected,
+            actual: None,
+        }))
+    }
+}
+
+async fn send_snapshot(
+    vote: VoteT,
+    content: SnapshotContent,
+    requests: mpsc::Sender<wire::SnapshotRequest>,
+) -> Result<(), Status> {
+    use snapshot_request::Part;
+    let SnapshotContent::Outgoing(mut reader) = content else {
+        return Err(Status::internal("this snapshot is not there to be sent"));
+    };
+    let send = |part| {
+        let requests = requests.clone();
+        async move {
+            let sent = requests.send_timeout(
+                wire::SnapshotRequest { part: Some(part) },
+                SNAPSHOT_STALL_MAX,
+            );
+            sent.await
+                .map_err(|_| Status::aborted("the peer stopped taking the snapshot"))
+        }
+    };
+    let position = reader.meta().unwrap_or_default();
+    send(Part::Start(wire::SnapshotStart {
+        vote: Some(vote.into()),
+        position,
+    }))
+    .await?;
+    let mut chunks = 0;
+    while let Some(chunk) = reader.next().await {
+        let data = chunk.map_err(|error| Status::internal(error.to_string()))?;
+        chunks += 1;
+        let crc32c = crc32c::crc32c(&data);
+        send(Part::Chunk(wire::SnapshotChunk { data, crc32c })).await?;
+    }
+    send(Part::End(wire::SnapshotEnd { chunks })).await
+}

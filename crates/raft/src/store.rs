@@ -1,0 +1,665 @@
+//! The replica's front: start, stop, and the store's interface.
+
+use crate::config::{ConfigError, ReplicatedConfig};
+use crate::identity::Identity;
+use crate::lessor::Lessor;
+use crate::log_store::LogStore;
+use crate::machine::Machine;
+use crate::metrics::Metrics;
+use crate::net::{Network, TcpNetwork, accept_peers, with_h2};
+use crate::peers::{Lane, Peers};
+use crate::position::Position;
+use crate::proposer::{self, Proposer};
+use crate::raft_network::NetworkFactory;
+use crate::reads;
+use crate::replica::{RaftT, Replica};
+use crate::server::{PeerService, renew_lease};
+use crate::status::StatusBoard;
+use crate::upkeep::{self, LeaderProposals};
+use crate::waiters::Waiters;
+use crate::wire::{KeepAliveRequest, TimeToLiveRequest};
+use crate::{formation, suspicion};
+use async_trait::async_trait;
+use kontiki_mvcc::{Applied, Command, Engine, EngineError, StateMachine};
+use kontiki_store::{
+    Header, LeaseGrant, LeaseId, LeaseInfo, Member, RangeRequest, RangeResponse, Revision, Store,
+    StoreError, StoreStatus, TxnRequest, TxnResponse, WatchRequest, WatchStream,
+};
+use kontiki_wal::{Clock, Disk, FsDisk, FullDisk, SystemClock, Wal, WalConfig, WalError};
+use openraft::{Config, SnapshotPolicy};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use rand::Rng;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Entries in one replication request; bounds its bytes together with the batch's.
+const PAYLOAD_ENTRIES_MAX: u64 = 32;
+const READS_WAITING_MAX: usize = 65_536;
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a replica stands on; a simulation puts its own there.
+#[derive(Clone)]
+pub struct Environment {
+    /// The disk of the log.
+    pub disk: Arc<dyn Disk>,
+    /// Time for leases.
+    pub clock: Arc<dyn Clock>,
+    /// The way to the peers.
+    pub network: Arc<dyn Network>,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self {
+            disk: Arc::new(FsDisk),
+            clock: Arc::new(SystemClock::default()),
+            network: Arc::new(TcpNetwork),
+        }
+    }
+}
+
+/// Why a replica did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] WalError),
+    /// The state machine's data cannot be used.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The data belongs to somebody else.
+    #[error(
+        "{data_dir} belongs to member {found_member:x} of cluster {found_cluster:x}, but the configuration is that of member {member:x} of cluster {cluster:x}; check name, cluster token and initial cluster, or give this member a data directory of its own"
+    )]
+    Foreign {
+        /// The data directory.
+        data_dir: String,
+        /// Whose it is.
+        found_member: u64,
+        /// Of which cluster.
+        found_cluster: u64,
+        /// Who was to be started.
+        member: u64,
+        /// In which cluster.
+        cluster: u64,
+    },
+    /// Log and state machine do not fit together.
+    #[error(
+        "the state machine's data and the write-ahead log do not belong together ({reason}); move both away and start this member again: it is rebuilt from its peers"
+    )]
+    Torn {
+        /// What does not fit.
+        reason: String,
+    },
+    /// The peers' address cannot be listened on.
+    #[error("cannot listen for peers on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The system refused something.
+    #[error("cannot start the replica: {0}")]
+    Io(#[from] io::Error),
+    /// The consensus could not start.
+    #[error("cannot start the consensus: {0}")]
+    Consensus(String),
+}
+
+/// A replica of the store. Dropping it stops it without handing anything over.
+pub struct ReplicatedStore {
+    replica: Arc<Replica>,
+    proposer: Proposer,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl ReplicatedStore {
+    /// Starts a replica on an engine. Members may be started in any order; the
+    /// store serves once a quorum is there.
+    pub async fn start(
+        config: ReplicatedConfig,
+        engine: Arc<dyn Engine>,
+        registry: &mut Registry,
+    ) -> Result<Self, StartError> {
+        Self::start_in(Environment::default(), config, engine, registry).await
+    }
+
+    /// Like [`Self::start`], in an environment of one's own.
+    pub async fn start_in(
+        environment: Environment,
+        config: ReplicatedConfig,
+        engine: Arc<dyn Engine>,
+        registry: &mut Registry,
+    ) -> Result<Self, StartError> {
+        config.validate()?;
+        let metrics = Arc::new(Metrics::register(registry));
+        let wal = open_log(&environment, &config, metrics.clone())?;
+        let (content, background) = StateMachine::open(engine)?;
+        let position = Position::decode(content.applied_meta())?;
+        let identity = open_identity(&config, &wal, &position).await?;
+        run_background(background)?;
+
+        let status = Arc::new(StatusBoard::new(StoreStatus {
+            cluster_id: identity.cluster_id,
+            member_id: identity.member_id,
+            revision: content.revision(),
+            compact_revision: content.compact_revision(),
+            ..StoreStatus::default()
+        }));
+        let waiters = Arc::new(Waiters::new(identity.member_id, identity.boot));
+        let lessor = Arc::new(Lessor::new(environment.clock.clone()));
+        let (applied_sender, applied) = watch::channel(position.applied.map_or(0, |id| id.index));
+        let peers = Arc::new(Peers::new(&config, environment.network.clone()));
+        let machine = Machine {
+            content: content.clone(),
+            position,
+            waiters: waiters.clone(),
+            lessor: lessor.clone(),
+            status: status.clone(),
+            metrics: metrics.clone(),
+            applied: applied_sender,
+        };
+        let raft = open_raft(
+            &config,
+            &identity,
+            peers.clone(),
+            LogStore::new(wal.clone()),
+            machine,
+        )
+        .await?;
+
+        let (reads, reads_queue) = mpsc::channel(READS_WAITING_MAX);
+        let (suspects, suspects_queue) = mpsc::channel(suspicion::WAITING_MAX);
+        let (leader_sender, leader) = watch::channel(None);
+        let admitted = watch::Sender::new(identity.admitted);
+        let replica = Arc::new(Replica {
+            identity,
+            content,
+            raft,
+            wal,
+            peers,
+            waiters,
+            lessor,
+            status,
+            metrics,
+            applied,
+            leader,
+            admitted,
+            reads,
+            suspects,
+            readmission: Arc::default(),
+            config,
+        });
+        let mut tasks = JoinSet::new();
+        serve_peers(&environment, &replica, &mut tasks).await?;
+        let limits = replica.config.limits;
+        let (queue, requests) = mpsc::channel(limits.queued_requests_max);
+        tasks.spawn(upkeep::follow(replica.clone(), leader_sender));
+        tasks.spawn(proposer::run(replica.clone(), requests));
+        tasks.spawn(reads::run(replica.clone(), reads_queue));
+        tasks.spawn(suspicion::run(replica.clone(), suspects_queue));
+        tasks.spawn(formation::run(replica.clone()));
+        tasks.spawn(upkeep::await_recovery(replica.clone()));
+        tasks.spawn(upkeep::shorten_log(replica.clone()));
+        let own = Arc::new(LeaderProposals::new(replica.identity.boot));
+        tasks.spawn(upkeep::end_leases(replica.clone(), own.clone()));
+        if let Some(interval) = replica.config.auto_compaction {
+            tasks.spawn(upkeep::compact(replica.clone(), own, interval));
+        }
+        let proposer = Proposer::new(queue, limits.request_timeout);
+        Ok(Self {
+            replica,
+            proposer,
+            tasks: Mutex::new(tasks),
+        })
+    }
+
+    /// Stops the replica. A leader hands over first, so that nobody waits for
+    /// an election.
+    pub async fn shutdown(&self) {
+        self.hand_over().await;
+        // Bound here: the guard must not be held over an await.
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.shutdown().await;
+        if let Err(error) = self.replica.raft.shutdown().await {
+            tracing::warn!(%error, "the consensus did not stop cleanly");
+        }
+        let wal = self.replica.wal.clone();
+        let content = self.replica.content.clone();
+        // What was applied becomes durable now instead of being replayed at the next start.
+        let _ = tokio::task::spawn_blocking(move || {
+            if let Err(error) = content.flush() {
+                tracing::warn!(%error, "could not flush the state machine");
+            }
+            wal.close();
+        })
+        .await;
+    }
+
+    /// The state machine of this replica, for what is not part of the store's
+    /// interface: hashes and snapshots.
+    #[must_use]
+    pub fn state_machine(&self) -> &Arc<StateMachine> {
+        &self.replica.content
+    }
+
+    async fn hand_over(&self) {
+        let replica = &self.replica;
+        if !replica.is_leader() {
+            return;
+        }
+        let metrics = replica.raft_metrics();
+        let voters = replica.voters();
+        let Some(replication) = metrics.replication else {
+            return;
+        };
+        let others = replication
+            .into_iter()
+            .filter(|(id, _)| *id != replica.id() && voters.contains(id));
+        let Some((heir, _)) = others.max_by_key(|(_, matched)| *matched) else {
+            return;
+        };
+        tracing::info!(to = heir, "handing leadership over");
+        if replica.raft.trigger().transfer_leader(heir).await.is_err() {
+            return;
+        }
+        let mut leader = replica.leader.clone();
+        let own = replica.id();
+        let gone = leader.wait_for(|leader| leader.is_some_and(|id| id != own));
+        if tokio::time::timeout(replica.round_trip_max(), gone)
+            .await
+            .is_err()
+        {
+            tracing::warn!("nobody took over in time; the others will elect a leader");
+        }
+    }
+
+    fn trace(&self) -> Option<String> {
+        self.replica
+            .config
+            .trace_source
+            .as_ref()
+            .and_then(|source| source())
+    }
+
+    async fn propose(&self, command: Command) -> Result<Applied, StoreError> {
+        self.proposer.propose(command, self.trace()).await
+    }
+
+    /// Asks whoever leads, again after a change, until the request's time is over.
+    async fn of_leader<T, F, Fut>(&self, ask: F) -> Result<T, StoreError>
+    where
+        F: Fn(u64) -> Fut,
+        Fut: Future<Output = Result<T, tonic::Status>>,
+    {
+        let deadline = Instant::now() + self.replica.config.limits.request_timeout;
+        let mut leader = self.replica.leader.clone();
+        loop {
+            let known = *leader.borrow_and_update();
+            if let Some(id) = known {
+                let answer = tokio::time::timeout(self.replica.round_trip_max(), ask(id)).await;
+                if let Ok(Ok(answer)) = answer {
+                    return Ok(answer);
+                }
+            }
+            tokio::select! {
+                changed = leader.changed() => if changed.is_err() {
+                    return Err(StoreError::Stopped);
+                },
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+            if Instant::now() >= deadline {
+                return Err(if known.is_none() {
+                    StoreError::NoLeader
+                } else {
+                    StoreError::Timeout
+                });
+            }
+        }
+    }
+
+    fn client(&self, id: u64) -> crate::peers::Client {
+        self.replica
+            .peers
+            .client(id, &self.replica.peer_node(id).peer_address, Lane::Control)
+    }
+}
+
+impl Drop for ReplicatedStore {
+    fn drop(&mut self) {
+        self.tasks.lock().abort_all();
+        let raft = self.replica.raft.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { raft.shutdown().await });
+        }
+    }
+}
+
+fn open_log(
+    environment: &Environment,
+    config: &ReplicatedConfig,
+    metrics: Arc<Metrics>,
+) -> Result<Wal, WalError> {
+    let wal = WalConfig {
+        segment_bytes_max: config.limits.wal_segment_bytes_max,
+        cache_bytes_max: config.limits.wal_cache_bytes_max,
+        // A replica whose disk is full waits; the others go on without it.
+        full_disk: FullDisk::Wait(FULL_DISK_PAUSE),
+        ..WalConfig::new(config.data_dir.join("wal"))
+    };
+    Wal::open(
+        wal,
+        environment.disk.clone(),
+        environment.clock.clone(),
+        Some(metrics),
+    )
+}
+
+/// Reads or makes this replica's identity and begins its next life.
+async fn open_identity(
+    config: &ReplicatedConfig,
+    wal: &Wal,
+    position: &Position,
+) -> Result<Identity, StartError> {
+    let (member_id, cluster_id) = (config.member_id(&config.name), config.cluster_id());
+    let stored = Identity::load(wal)?;
+    if let Some(found) = stored
+        .as_ref()
+        .filter(|found| (found.member_id, found.cluster_id) != (member_id, cluster_id))
+    {
+        return Err(StartError::Foreign {
+            data_dir: config.data_dir.display().to_string(),
+            found_member: found.member_id,
+            found_cluster: found.cluster_id,
+            member: member_id,
+            cluster: cluster_id,
+        });
+    }
+    let applied = position.applied.map(|id| id.index);
+    if stored.is_none() && applied.is_some() {
+        let reason = "the log is empty, the state machine is not".to_owned();
+        return Err(StartError::Torn { reason });
+    }
+    let purged = wal.purged().map(|(index, _)| index);
+    if let Some(purged) = purged.filter(|purged| applied.is_none_or(|applied| applied < *purged)) {
+        let reason =
+            format!("the log begins after entry {purged}, the state machine holds {applied:?}");
+        return Err(StartError::Torn { reason });
+    }
+    // Later than any life that this disk or the applied proposals know of; the
+    // wall clock helps a disk that was lost.
+    let clock = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let clock = u64::try_from(clock.as_nanos()).unwrap_or(0);
+    let known = stored
+        .as_ref()
+        .map_or(0, |identity| identity.boot)
+        .max(position.window.boot(member_id));
+    let disk_id = stored.as_ref().map_or_else(
+        || rand::rng().random_range(1..=u64::MAX),
+        |found| found.disk_id,
+    );
+    let identity = Identity {
+        cluster_id,
+        member_id,
+        disk_id,
+        boot: clock.max(known + 1),
+        // A log that holds anything was written after this disk was admitted.
+        admitted: stored.is_some_and(|found| found.admitted) || wal.next_index() > 0,
+    };
+    identity.save(wal).await?;
+    Ok(identity)
+}
+
+fn run_background(background: kontiki_mvcc::Background) -> Result<(), io::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name("mvcc-background".into())
+        .spawn(move || runtime.block_on(background.run()))?;
+    Ok(())
+}
+
+async fn open_raft(
+    config: &ReplicatedConfig,
+    identity: &Identity,
+    peers: Arc<Peers>,
+    log: LogStore,
+    machine: Machine,
+) -> Result<RaftT, StartError> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let raft = Config {
+        cluster_name: format!("{:x}", identity.cluster_id),
+        heartbeat_interval: millis(config.timing.heartbeat),
+        election_timeout_min: millis(config.timing.election_min),
+        election_timeout_max: millis(config.timing.election_max),
+        install_snapshot_timeout: 600_000,
+        max_payload_entries: PAYLOAD_ENTRIES_MAX,
+        // Snapshots and purges follow bytes as well as entries: see `upkeep`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        enable_pre_vote: Some(true),
+        // Until the membership is known to name this disk, see `formation`.
+        enable_elect: identity.admitted,
+        enable_leader_restore: Some(false),
+        backoff: "100ms".to_owned(),
+        ..Config::default()
+    };
+    let raft = raft
+        .validate()
+        .map_err(|error| StartError::Consensus(error.to_string()))?;
+    let network = NetworkFactory { peers };
+    RaftT::new(identity.member_id, Arc::new(raft), network, log, machine)
+        .await
+        .map_err(|error| StartError::Consensus(error.to_string()))
+}
+
+async fn serve_peers(
+    environment: &Environment,
+    replica: &Arc<Replica>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), StartError> {
+    let address = replica.config.listen_peer.clone();
+    let listener = environment.network.listen(&address).await;
+    let listener = listener.map_err(|source| StartError::Listen { address, source })?;
+    let tls = replica
+        .config
+        .tls
+        .as_ref()
+        .map(|tls| with_h2((*tls.server).clone()));
+    let (sender, accepted) = mpsc::channel(16);
+    tasks.spawn(accept_peers(listener, tls, sender));
+    let service = PeerService {
+        replica: replica.clone(),
+    }
+    .into_server();
+    let server = tonic::transport::Server::builder()
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(2)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(3)))
+        .add_service(service);
+    tasks.spawn(async move {
+        if let Err(error) = server
+            .serve_with_incoming(ReceiverStream::new(accepted))
+            .await
+        {
+            tracing::error!(%error, "the peers' service ended");
+        }
+    });
+    Ok(())
+}
+
+#[async_trait]
+impl Store for ReplicatedStore {
+    async fn range(&self, req: RangeRequest) -> Result<RangeResponse, StoreError> {
+        kontiki_mvcc::check_range(&req)?;
+        if !req.serializable {
+            self.read_barrier().await?;
+        }
+        self.replica.content.range(&req)
+    }
+
+    async fn txn(&self, req: TxnRequest) -> Result<TxnResponse, StoreError> {
+        kontiki_mvcc::check(&req, &self.replica.config.limits.request)?;
+        if req.is_read_only() {
+            self.read_barrier().await?;
+            return self.replica.content.read_txn(&req);
+        }
+        match self.propose(Command::Txn(req)).await? {
+            Applied::Txn(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn read_barrier(&self) -> Result<Revision, StoreError> {
+        reads::barrier(&self.replica).await
+    }
+
+    async fn compact(&self, revision: Revision, physical: bool) -> Result<Header, StoreError> {
+        let applied = self.propose(Command::Compact { revision }).await?;
+        if physical {
+            self.replica.content.wait_swept(revision).await;
+        }
+        header(&applied)
+    }
+
+    async fn watch(&self, req: WatchRequest) -> Result<WatchStream, StoreError> {
+        Ok(self.replica.content.watch(req))
+    }
+
+    async fn lease_grant(&self, id: LeaseId, ttl_seconds: i64) -> Result<LeaseGrant, StoreError> {
+        let ttl_seconds = kontiki_mvcc::lease_ttl(
+            ttl_seconds,
+            self.replica.config.limits.lease_ttl_seconds_min,
+        )?;
+        let id = if id == 0 {
+            rand::rng().random_range(1..=i64::MAX)
+        } else {
+            id
+        };
+        match self
+            .propose(Command::LeaseGrant { id, ttl_seconds })
+            .await?
+        {
+            Applied::Lease(grant) => Ok(grant),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn lease_revoke(&self, id: LeaseId) -> Result<Header, StoreError> {
+        header(&self.propose(Command::LeaseRevoke { id }).await?)
+    }
+
+    async fn lease_keep_alive(&self, id: LeaseId) -> Result<LeaseGrant, StoreError> {
+        let own = self.replica.id();
+        let ask = async |leader: u64| {
+            if leader == own {
+                return renew_lease(&self.replica, id).await;
+            }
+            let answer = self
+                .client(leader)
+                .keep_alive(KeepAliveRequest { lease: id })
+                .await?;
+            Ok(answer.into_inner().ttl_seconds)
+        };
+        let ttl_seconds = self.of_leader(ask).await?;
+        Ok(LeaseGrant {
+            header: self.replica.content.header(),
+            id,
+            ttl_seconds,
+        })
+    }
+
+    async fn lease_info(&self, id: LeaseId, keys: bool) -> Result<LeaseInfo, StoreError> {
+        self.read_barrier().await?;
+        let header = self.replica.content.header();
+        let Some(lease) = self.replica.content.lease(id, keys) else {
+            return Ok(LeaseInfo {
+                header,
+                id,
+                ttl_seconds: -1,
+                ..LeaseInfo::default()
+            });
+        };
+        let own = self.replica.id();
+        let ask = async |leader: u64| {
+            if leader == own {
+                let remaining = self.replica.lessor.remaining(id);
+                return remaining.map_err(|_| tonic::Status::unavailable("not the leader"));
+            }
+            let answer = self
+                .client(leader)
+                .time_to_live(TimeToLiveRequest { lease: id })
+                .await?;
+            Ok(answer.into_inner().ttl_seconds)
+        };
+        let ttl_seconds = self.of_leader(ask).await?;
+        Ok(LeaseInfo {
+            header,
+            id,
+            ttl_seconds,
+            granted_ttl_seconds: lease.ttl_seconds,
+            keys: lease.keys,
+        })
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
+        self.read_barrier().await?;
+        Ok(self
+            .replica
+            .content
+            .leases()
+            .into_iter()
+            .map(|lease| lease.id)
+            .collect())
+    }
+
+    fn status(&self) -> watch::Receiver<StoreStatus> {
+        self.replica.status.subscribe()
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        self.read_barrier().await?;
+        let own = self.replica.id();
+        let members = self.replica.members().into_iter().map(|member| Member {
+            client_urls: if member.id == own {
+                self.replica.config.client_urls.clone()
+            } else {
+                member.client_urls
+            },
+            id: member.id,
+            name: member.name,
+            peer_addresses: vec![member.peer_address],
+            is_learner: !member.voter,
+        });
+        Ok(members.collect())
+    }
+}
+
+fn header(applied: &Applied) -> Result<Header, StoreError> {
+    match applied {
+        Applied::Header(header) => Ok(*header),
+        Applied::Lease(grant) => Ok(grant.header),
+        Applied::Txn(response) => Ok(response.header),
+    }
+}
+
+fn unexpected(applied: &Applied) -> StoreError {
+    StoreError::Internal(format!(
+        "the state machine answered something else: {applied:?}"
+    ))
+}
