@@ -1,10 +1,18 @@
 //! Authentication: from a request to a user.
 
 mod basic;
+mod bearer;
+mod bootstrap;
 mod peer;
+mod request_header;
+mod service_account;
 
 pub use basic::{Anonymous, InProcess, InProcessIdentity, Union};
-pub use peer::{ClientTrust, PeerCertificate, X509};
+pub use bearer::{Bearer, TokenAuthenticator};
+pub use bootstrap::BootstrapTokens;
+pub use peer::{CREDENTIAL_ID, ClientTrust, PeerCertificate, X509};
+pub use request_header::RequestHeaders;
+pub use service_account::ServiceAccountTokens;
 
 use crate::UserInfo;
 use async_trait::async_trait;

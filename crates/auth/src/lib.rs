@@ -8,14 +8,18 @@
 //! * [`policy`] is the RBAC policy that every cluster starts with.
 //! * [`token`] issues service-account tokens and publishes their keys.
 //!
-//! **Invariants:** a decision never waits for a lock that a writer holds across
-//! more than a pointer swap; no token, key or secret reaches a log or an error
+//! **Invariants:** a decision never waits for a writer longer than one
+//! object takes; no token, key or secret reaches a log or an error
 //! text; what is not allowed is denied.
 
 pub mod authn;
 pub mod authz;
 pub mod impersonation;
 pub mod lookup;
+pub mod node;
+pub mod policy;
+pub mod rbac;
+pub mod token;
 pub mod user;
 
 pub use authn::{Authenticated, Authenticator, AuthnError, PeerCertificate};
