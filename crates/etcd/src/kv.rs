@@ -1,0 +1,92 @@
+//! The KV service.
+
+use crate::convert;
+use crate::error::into_status;
+use crate::pb::etcdserverpb as pb;
+use crate::server::Etcd;
+use kontiki_store::{Header, Op, OpResponse, StoreError, TxnRequest};
+use tonic::{Request, Response, Status, async_trait};
+
+impl Etcd {
+    /// Runs one operation as a transaction of its own.
+    async fn alone(&self, op: Op) -> Result<(Header, OpResponse), Status> {
+        let request = TxnRequest {
+            success: vec![op],
+            ..TxnRequest::default()
+        };
+        let response = self.store.txn(request).await.map_err(into_status)?;
+        let only = response.responses.into_iter().next();
+        only.map(|only| (response.header, only))
+            .ok_or_else(|| mismatch("nothing"))
+    }
+}
+
+fn mismatch(what: &str) -> Status {
+    into_status(StoreError::Internal(format!(
+        "the store answered {what} instead of the operation's response"
+    )))
+}
+
+#[async_trait]
+impl pb::kv_server::Kv for Etcd {
+    async fn range(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<pb::RangeResponse>, Status> {
+        let request = convert::range(request.into_inner()).map_err(into_status)?;
+        let response = self.store.range(request).await.map_err(into_status)?;
+        Ok(Response::new(self.answerer().range(response)))
+    }
+
+    async fn put(
+        &self,
+        request: Request<pb::PutRequest>,
+    ) -> Result<Response<pb::PutResponse>, Status> {
+        match self
+            .alone(Op::Put(convert::put(request.into_inner())))
+            .await?
+        {
+            (header, OpResponse::Put(put)) => Ok(Response::new(self.answerer().put(header, put))),
+            _ => Err(mismatch("something else")),
+        }
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        match self
+            .alone(Op::DeleteRange(convert::delete_range(request.into_inner())))
+            .await?
+        {
+            (header, OpResponse::DeleteRange(delete)) => {
+                Ok(Response::new(self.answerer().delete_range(header, delete)))
+            }
+            _ => Err(mismatch("something else")),
+        }
+    }
+
+    async fn txn(
+        &self,
+        request: Request<pb::TxnRequest>,
+    ) -> Result<Response<pb::TxnResponse>, Status> {
+        let request = convert::txn(request.into_inner()).map_err(into_status)?;
+        let response = self.store.txn(request).await.map_err(into_status)?;
+        Ok(Response::new(self.answerer().txn(response)))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let pb::CompactionRequest { revision, physical } = request.into_inner();
+        let header = self
+            .store
+            .compact(revision, physical)
+            .await
+            .map_err(into_status)?;
+        Ok(Response::new(pb::CompactionResponse {
+            header: self.answerer().header(header),
+        }))
+    }
+}

@@ -1,0 +1,91 @@
+//! Putting the services together.
+
+use crate::convert::Answerer;
+use crate::health;
+use crate::pb::etcdserverpb::cluster_server::ClusterServer;
+use crate::pb::etcdserverpb::kv_server::KvServer;
+use crate::pb::etcdserverpb::lease_server::LeaseServer;
+use crate::pb::etcdserverpb::maintenance_server::MaintenanceServer;
+use crate::pb::etcdserverpb::watch_server::WatchServer;
+use crate::pb::health::health_server::HealthServer;
+use axum::routing::get;
+use kontiki_store::Store;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use tonic::service::Routes;
+
+/// The version of etcd whose behaviour this is; clients choose their features by it.
+pub const VERSION: &str = "3.6.0";
+
+/// A stream of answers.
+pub(crate) type Responses<T> = ReceiverStream<Result<T, Status>>;
+
+/// Limits and times of the façade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of the largest message that is taken.
+    pub message_bytes_max: usize,
+    /// Bytes of events in one watch response, unless one revision has more.
+    pub watch_response_bytes: usize,
+    /// Bytes above which a response is split for watchers that allow it.
+    pub watch_fragment_bytes: usize,
+    /// Time between progress notifications of an idle watcher that wants them.
+    pub progress_interval: Duration,
+    /// Watchers on one stream.
+    pub watches_per_stream_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 2 << 20,
+            watch_response_bytes: 1 << 20,
+            watch_fragment_bytes: 2 << 20,
+            progress_interval: Duration::from_secs(600),
+            watches_per_stream_max: 100_000,
+        }
+    }
+}
+
+/// What every service shares.
+#[derive(Clone)]
+pub(crate) struct Etcd {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) options: Options,
+}
+
+impl Etcd {
+    pub(crate) fn answerer(&self) -> Answerer {
+        Answerer::new(&self.store.status().borrow())
+    }
+}
+
+/// The gRPC services of the store.
+pub fn services(store: Arc<dyn Store>, options: Options) -> Routes {
+    let etcd = Etcd { store, options };
+    let max = options.message_bytes_max;
+    Routes::new(KvServer::new(etcd.clone()).max_decoding_message_size(max))
+        .add_service(WatchServer::new(etcd.clone()).max_decoding_message_size(max))
+        .add_service(LeaseServer::new(etcd.clone()).max_decoding_message_size(max))
+        .add_service(ClusterServer::new(etcd.clone()).max_decoding_message_size(max))
+        .add_service(MaintenanceServer::new(etcd.clone()).max_decoding_message_size(max))
+        .add_service(HealthServer::new(etcd).max_decoding_message_size(max))
+}
+
+/// The gRPC services together with `/health` and `/version`, for a listener of
+/// the caller's that speaks HTTP/1.1 and HTTP/2.
+pub fn router(store: Arc<dyn Store>, options: Options) -> axum::Router {
+    let pages = axum::Router::new()
+        .route("/health", get(health::health))
+        .route("/version", get(health::version))
+        .with_state(Etcd {
+            store: store.clone(),
+            options,
+        });
+    services(store, options)
+        .prepare()
+        .into_axum_router()
+        .merge(pages)
+}

@@ -1,0 +1,6 @@
+//! The façade over loopback: its own clients, and `etcdctl` where it is installed.
+
+mod etcdctl;
+mod golden;
+mod served;
+mod watch;
