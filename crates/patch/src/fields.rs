@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use kontiki_schema::node::{Node, Shape};
+use kontiki_schema::node::Node;
 use serde_json::{Map, Value};
 
 /// A step of a path, as `FieldsV1` writes it: `f:name`, `k:{"name":"x"}`,
@@ -22,7 +22,10 @@ impl Step {
     #[must_use]
     pub fn key(keys: &Map<String, Value>) -> Self {
         let sorted: BTreeMap<&String, &Value> = keys.iter().collect();
-        Self(format!("k:{}", serde_json::to_string(&sorted).expect("texts are valid keys")))
+        Self(format!(
+            "k:{}",
+            serde_json::to_string(&sorted).expect("texts are valid keys")
+        ))
     }
 
     /// The list item that has that value.
@@ -43,7 +46,9 @@ impl Step {
         match kind {
             "f" => Some(Self(text.to_owned())),
             "i" => rest.parse().ok().map(Self::index),
-            "v" => serde_json::from_str(rest).ok().map(|value| Self::value(&value)),
+            "v" => serde_json::from_str(rest)
+                .ok()
+                .map(|value| Self::value(&value)),
             "k" => match serde_json::from_str(rest) {
                 Ok(Value::Object(keys)) => Some(Self::key(&keys)),
                 _ => None,
@@ -72,7 +77,10 @@ impl fmt::Display for Step {
             "v:" => write!(f, "[={rest}]"),
             "k:" => {
                 let keys: Map<String, Value> = serde_json::from_str(rest).unwrap_or_default();
-                let pairs: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let pairs: Vec<String> = keys
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
                 write!(f, "[{}]", pairs.join(","))
             }
             _ => write!(f, "[{rest}]"),
@@ -153,8 +161,18 @@ impl FieldSet {
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         let members = self.members.intersection(&other.members).cloned().collect();
-        let both = |step: &Step| Some(self.children.get(step)?.intersection(other.children.get(step)?));
-        let children = keep(self.children.keys().filter_map(|step| Some((step.clone(), both(step)?))));
+        let both = |step: &Step| {
+            Some(
+                self.children
+                    .get(step)?
+                    .intersection(other.children.get(step)?),
+            )
+        };
+        let children = keep(
+            self.children
+                .keys()
+                .filter_map(|step| Some((step.clone(), both(step)?))),
+        );
         Self { members, children }
     }
 
@@ -176,25 +194,34 @@ impl FieldSet {
     #[must_use]
     pub fn difference_below(&self, other: &Self) -> Self {
         let members = self.members.difference(&other.members).cloned().collect();
-        let children = keep(self.children.iter().filter(|(step, _)| !other.members.contains(*step)).map(|(step, below)| {
-            let rest = match other.children.get(step) {
-                Some(theirs) => below.difference_below(theirs),
-                None => below.clone(),
-            };
-            (step.clone(), rest)
-        }));
+        let children = keep(
+            self.children
+                .iter()
+                .filter(|(step, _)| !other.members.contains(*step))
+                .map(|(step, below)| {
+                    let rest = match other.children.get(step) {
+                        Some(theirs) => below.difference_below(theirs),
+                        None => below.clone(),
+                    };
+                    (step.clone(), rest)
+                }),
+        );
         Self { members, children }
     }
 
     /// Adds, for every path, the declared members on the way to it.
     #[must_use]
     pub fn with_named_members(&self, node: Node<'_>) -> Self {
-        let mut set = Self { members: self.members.clone(), children: BTreeMap::new() };
+        let mut set = Self {
+            members: self.members.clone(),
+            children: BTreeMap::new(),
+        };
         for (step, below) in &self.children {
-            if step.as_field().is_some_and(|name| node.shape() == Shape::Struct && node.member(name).is_some()) {
+            if step.as_field().is_some_and(|name| node.declares(name)) {
                 set.members.insert(step.clone());
             }
-            set.children.insert(step.clone(), below.with_named_members(next(node, step)));
+            set.children
+                .insert(step.clone(), below.with_named_members(next(node, step)));
         }
         set
     }
@@ -296,7 +323,10 @@ mod tests {
             "f:spec": {"f:ports": {"k:{\"port\":53,\"protocol\":\"UDP\"}": {".": {}, "f:name": {}}}, "f:args": {"i:0": {}}}});
         assert_eq!(set(fields.clone()).to_fields_v1(), fields);
         let spaced = json!({"f:l": {"k:{ \"protocol\":\"UDP\", \"port\":53 }": {}}});
-        assert_eq!(set(spaced).to_fields_v1(), json!({"f:l": {"k:{\"port\":53,\"protocol\":\"UDP\"}": {}}}));
+        assert_eq!(
+            set(spaced).to_fields_v1(),
+            json!({"f:l": {"k:{\"port\":53,\"protocol\":\"UDP\"}": {}}})
+        );
         assert_eq!(FieldSet::from_fields_v1(&json!({"nonsense": {}})), None);
     }
 
@@ -316,7 +346,11 @@ mod tests {
                 assert_eq!(paths(&left.union(right)), &l | &r);
                 assert_eq!(paths(&left.intersection(right)), &l & &r);
                 assert_eq!(paths(&left.difference(right)), &l - &r);
-                let below = l.iter().filter(|path| !r.iter().any(|other| path.starts_with(other))).cloned().collect();
+                let below = l
+                    .iter()
+                    .filter(|path| !r.iter().any(|other| path.starts_with(other)))
+                    .cloned()
+                    .collect();
                 assert_eq!(paths(&left.difference_below(right)), below);
             }
         }
@@ -324,9 +358,17 @@ mod tests {
 
     #[test]
     fn paths_read_as_clients_know_them() {
-        let set = set(json!({"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {"f:image": {}}}},
-            "f:metadata": {"f:finalizers": {"v:\"x\"": {}}}}));
+        let set = set(
+            json!({"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {"f:image": {}}}},
+            "f:metadata": {"f:finalizers": {"v:\"x\"": {}}}}),
+        );
         let texts: Vec<String> = set.paths().iter().map(|path| path_text(path)).collect();
-        assert_eq!(texts, [".metadata.finalizers[=\"x\"]", ".spec.containers[name=\"c\"].image"]);
+        assert_eq!(
+            texts,
+            [
+                ".metadata.finalizers[=\"x\"]",
+                ".spec.containers[name=\"c\"].image"
+            ]
+        );
     }
 }

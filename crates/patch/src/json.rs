@@ -55,7 +55,9 @@ fn apply(object: &mut Value, operation: &Value) -> Result<(), PatchError> {
     let step: json_patch::PatchOperation = serde_json::from_value(operation.clone())
         .map_err(|error| unprocessable(error.to_string()))?;
     let step = match step {
-        json_patch::PatchOperation::Replace(replace) if adds_member(object, replace.path.as_str()) => {
+        json_patch::PatchOperation::Replace(replace)
+            if adds_member(object, replace.path.as_str()) =>
+        {
             json_patch::PatchOperation::Add(json_patch::AddOperation {
                 path: replace.path,
                 value: replace.value,
@@ -86,12 +88,36 @@ mod tests {
     #[test]
     fn operations_do_what_the_rfc_says() {
         let cases = [
-            (r#"[{"op":"add","path":"/data/c","value":"3"}]"#, "/data/c", json!("3")),
-            (r#"[{"op":"remove","path":"/data/a"}]"#, "/data", json!({"b": "2"})),
-            (r#"[{"op":"replace","path":"/data/zzz","value":"1"}]"#, "/data/zzz", json!("1")),
-            (r#"[{"op":"add","path":"/list/-","value":3}]"#, "/list", json!([1, 2, 3])),
-            (r#"[{"op":"copy","from":"/data/a","path":"/data/c"}]"#, "/data/c", json!("1")),
-            (r#"[{"op":"test","path":"/metadata/labels/x~1y","value":"1"}]"#, "/data/a", json!("1")),
+            (
+                r#"[{"op":"add","path":"/data/c","value":"3"}]"#,
+                "/data/c",
+                json!("3"),
+            ),
+            (
+                r#"[{"op":"remove","path":"/data/a"}]"#,
+                "/data",
+                json!({"b": "2"}),
+            ),
+            (
+                r#"[{"op":"replace","path":"/data/zzz","value":"1"}]"#,
+                "/data/zzz",
+                json!("1"),
+            ),
+            (
+                r#"[{"op":"add","path":"/list/-","value":3}]"#,
+                "/list",
+                json!([1, 2, 3]),
+            ),
+            (
+                r#"[{"op":"copy","from":"/data/a","path":"/data/c"}]"#,
+                "/data/c",
+                json!("1"),
+            ),
+            (
+                r#"[{"op":"test","path":"/metadata/labels/x~1y","value":"1"}]"#,
+                "/data/a",
+                json!("1"),
+            ),
             ("[]", "/data/a", json!("1")),
         ];
         for (patch, path, expected) in cases {
@@ -110,16 +136,28 @@ mod tests {
             r#"[{"path":"/data/a"}]"#,
         ] {
             let error = json_patch(&object(), patch.as_bytes()).expect_err(patch);
-            assert_eq!(error.to_string(), "the server rejected our request due to an error in our request");
+            assert_eq!(
+                error.to_string(),
+                "the server rejected our request due to an error in our request"
+            );
         }
     }
 
     #[test]
     fn what_is_no_patch_is_malformed() {
         let text = "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp";
-        assert_eq!(json_patch(&object(), b"{}"), Err(PatchError::Malformed(text.to_owned())));
-        let many = json!(vec![json!({"op": "test", "path": "", "value": {}}); OPERATIONS_MAX + 1]);
+        assert_eq!(
+            json_patch(&object(), b"{}"),
+            Err(PatchError::Malformed(text.to_owned()))
+        );
+        let many = json!(vec![
+            json!({"op": "test", "path": "", "value": {}});
+            OPERATIONS_MAX + 1
+        ]);
         let refused = json_patch(&object(), many.to_string().as_bytes()).expect_err("too many");
-        assert_eq!(refused.to_string(), "The allowed maximum operations in a JSON patch is 10000, got 10001");
+        assert_eq!(
+            refused.to_string(),
+            "The allowed maximum operations in a JSON patch is 10000, got 10001"
+        );
     }
 }

@@ -62,11 +62,20 @@ pub type Managed = BTreeMap<Manager, Owned>;
 #[must_use]
 pub fn decode(object: &Value) -> Option<Managed> {
     let mut managed = Managed::new();
-    let Some(entries) = object.pointer("/metadata/managedFields").and_then(Value::as_array) else {
+    let Some(entries) = object
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array)
+    else {
         return Some(managed);
     };
     for entry in entries {
-        let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |name: &str| {
+            entry
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let operation = match text("operation").as_str() {
             "Apply" => Operation::Apply,
             "Update" => Operation::Update,
@@ -81,10 +90,26 @@ pub fn decode(object: &Value) -> Option<Managed> {
             None | Some(Value::Null) => FieldSet::new(),
             Some(fields) => FieldSet::from_fields_v1(fields)?,
         };
-        let version = if operation == Operation::Apply { String::new() } else { api_version.clone() };
-        let manager = Manager { name: text("manager"), operation, api_version: version, subresource: text("subresource") };
+        let version = if operation == Operation::Apply {
+            String::new()
+        } else {
+            api_version.clone()
+        };
+        let manager = Manager {
+            name: text("manager"),
+            operation,
+            api_version: version,
+            subresource: text("subresource"),
+        };
         let time = entry.get("time").and_then(Value::as_str).map(str::to_owned);
-        managed.insert(manager, Owned { fields, api_version, time });
+        managed.insert(
+            manager,
+            Owned {
+                fields,
+                api_version,
+                time,
+            },
+        );
     }
     Some(managed)
 }
@@ -101,15 +126,25 @@ pub fn encode(object: &mut Value, managed: &Managed) {
     }
     let mut entries: Vec<(&Manager, &Owned)> = managed.iter().collect();
     entries.sort_by(|(left, left_owned), (right, right_owned)| {
-        (left.operation, &left_owned.time, &left.name, &left_owned.api_version, &left.subresource).cmp(&(
-            right.operation,
-            &right_owned.time,
-            &right.name,
-            &right_owned.api_version,
-            &right.subresource,
-        ))
+        (
+            left.operation,
+            &left_owned.time,
+            &left.name,
+            &left_owned.api_version,
+            &left.subresource,
+        )
+            .cmp(&(
+                right.operation,
+                &right_owned.time,
+                &right.name,
+                &right_owned.api_version,
+                &right.subresource,
+            ))
     });
-    let entries = entries.into_iter().map(|(manager, owned)| entry(manager, owned)).collect();
+    let entries = entries
+        .into_iter()
+        .map(|(manager, owned)| entry(manager, owned))
+        .collect();
     metadata.insert("managedFields".to_owned(), Value::Array(entries));
 }
 
@@ -148,7 +183,10 @@ pub fn strip(object: &mut Value) {
 pub fn same_but_times(left: &Value, right: &Value) -> bool {
     let timeless = |object: &Value| {
         let mut object = object.clone();
-        if let Some(entries) = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut) {
+        if let Some(entries) = object
+            .pointer_mut("/metadata/managedFields")
+            .and_then(Value::as_array_mut)
+        {
             for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
                 entry.remove("time");
             }
@@ -163,6 +201,12 @@ pub fn same_but_times(left: &Value, right: &Value) -> bool {
 /// first `/`.
 #[must_use]
 pub fn name_from_user_agent(user_agent: &str) -> String {
-    let name: String = user_agent.split('/').next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+    let name: String = user_agent
+        .split('/')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect();
     name.chars().take(128).collect()
 }

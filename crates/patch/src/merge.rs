@@ -73,12 +73,28 @@ mod tests {
             (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
             (json!({"a": "b"}), json!({"a": null}), json!({})),
             (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
-            (json!({"a": [1]}), json!({"a": [2, null]}), json!({"a": [2, null]})),
-            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+            (
+                json!({"a": {"b": "c"}}),
+                json!({"a": {"b": "d", "c": null}}),
+                json!({"a": {"b": "d"}}),
+            ),
+            (
+                json!({"a": [1]}),
+                json!({"a": [2, null]}),
+                json!({"a": [2, null]}),
+            ),
+            (
+                json!({}),
+                json!({"a": {"bb": {"ccc": null}}}),
+                json!({"a": {"bb": {}}}),
+            ),
         ];
         for (object, patch, expected) in cases {
-            assert_eq!(merge_patch(&object, patch.to_string().as_bytes()), Ok(expected), "{patch}");
+            assert_eq!(
+                merge_patch(&object, patch.to_string().as_bytes()),
+                Ok(expected),
+                "{patch}"
+            );
         }
     }
 
@@ -86,12 +102,21 @@ mod tests {
     fn what_is_no_object_is_malformed() {
         let cases = [
             ("", "error decoding patch: unexpected end of JSON input"),
-            ("[]", "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"),
-            ("\"x\"", "error decoding patch: json: cannot unmarshal string into Go value of type map[string]interface {}"),
+            (
+                "[]",
+                "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+            ),
+            (
+                "\"x\"",
+                "error decoding patch: json: cannot unmarshal string into Go value of type map[string]interface {}",
+            ),
             ("null", "Invalid JSON Patch"),
         ];
         for (patch, text) in cases {
-            assert_eq!(merge_patch(&json!({}), patch.as_bytes()), Err(PatchError::Malformed(text.to_owned())));
+            assert_eq!(
+                merge_patch(&json!({}), patch.as_bytes()),
+                Err(PatchError::Malformed(text.to_owned()))
+            );
         }
     }
 }

@@ -40,12 +40,21 @@ pub struct Writer<'a> {
 
 impl Writer<'_> {
     pub(crate) fn manager(&self, operation: Operation) -> Manager {
-        let name = if self.manager.is_empty() { "unknown" } else { self.manager };
+        let name = if self.manager.is_empty() {
+            "unknown"
+        } else {
+            self.manager
+        };
         let api_version = match operation {
             Operation::Apply => String::new(),
             Operation::Update => self.api_version.to_owned(),
         };
-        Manager { name: name.to_owned(), operation, api_version, subresource: self.subresource.to_owned() }
+        Manager {
+            name: name.to_owned(),
+            operation,
+            api_version,
+            subresource: self.subresource.to_owned(),
+        }
     }
 }
 

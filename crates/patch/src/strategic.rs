@@ -26,7 +26,11 @@ const DELETE: &str = "$deleteFromPrimitiveList/";
 /// # Errors
 /// When the patch cannot be read, a directive makes no sense, or the patch
 /// does not fit the type.
-pub fn strategic_merge_patch(node: Node<'_>, object: &Value, patch: &[u8]) -> Result<Value, PatchError> {
+pub fn strategic_merge_patch(
+    node: Node<'_>,
+    object: &Value,
+    patch: &[u8],
+) -> Result<Value, PatchError> {
     let patch = read_object(patch).map_err(|error| match error {
         // This reader tells no more than the decoder does.
         PatchError::Malformed(text) => {
@@ -42,13 +46,20 @@ pub fn strategic_merge_patch(node: Node<'_>, object: &Value, patch: &[u8]) -> Re
 
 /// A list or map where the type has the other cannot be read back.
 fn fits(node: Node<'_>, patch: &Map<String, Value>, whole: &str) -> Result<(), PatchError> {
-    let unfit = |detail: &str| PatchError::Unfit { patch: whole.to_owned(), detail: detail.to_owned() };
+    let unfit = |detail: &str| PatchError::Unfit {
+        patch: whole.to_owned(),
+        detail: detail.to_owned(),
+    };
     for (name, value) in patch.iter().filter(|(name, _)| !name.starts_with('$')) {
         let inner = next(node, &Step::field(name));
         match (inner.shape(), value) {
             (Shape::List, Value::Object(_)) => return Err(unfit("cannot restore slice from map")),
-            (Shape::List, Value::String(_)) => return Err(unfit("cannot restore slice from string")),
-            (Shape::Struct, Value::Array(_)) => return Err(unfit("cannot restore struct from: slice")),
+            (Shape::List, Value::String(_)) => {
+                return Err(unfit("cannot restore slice from string"));
+            }
+            (Shape::Struct, Value::Array(_)) => {
+                return Err(unfit("cannot restore struct from: slice"));
+            }
             (Shape::Map, Value::Array(_)) => return Err(unfit("cannot restore map from slice")),
             (Shape::Struct | Shape::Map, Value::Object(members)) => fits(inner, members, whole)?,
             (Shape::List, Value::Array(items)) => {
@@ -69,7 +80,11 @@ fn internal(text: String) -> PatchError {
 }
 
 /// Merges the members of `patch` into those of `original`.
-pub(super) fn members(node: Node<'_>, mut original: Members, mut patch: Members) -> Result<Members, PatchError> {
+pub(super) fn members(
+    node: Node<'_>,
+    mut original: Members,
+    mut patch: Members,
+) -> Result<Members, PatchError> {
     if let Some(directive) = patch.remove(PATCH) {
         match directive.as_str() {
             Some("replace") => return Ok(patch),
@@ -100,7 +115,9 @@ pub(super) fn members(node: Node<'_>, mut original: Members, mut patch: Members)
             (Some(Value::Array(old)), Value::Array(new)) if inner.patch_strategies().merge => {
                 Value::Array(list::merge(inner, old, new)?)
             }
-            (_, Value::Array(new)) if inner.patch_strategies().merge => Value::Array(list::plain(new)),
+            (_, Value::Array(new)) if inner.patch_strategies().merge => {
+                Value::Array(list::plain(new))
+            }
             (_, new) => without_directives(new),
         };
         original.insert(name, merged);
@@ -124,7 +141,10 @@ fn retain_keys(original: &mut Members, patch: &mut Members) -> Result<(), PatchE
     let bad = || internal("invalid patch format of retainKeys".to_owned());
     let retained = retained.as_array().ok_or_else(bad)?;
     let names = |name: &str| retained.iter().any(|kept| kept.as_str() == Some(name));
-    if patch.keys().any(|name| !name.starts_with('$') && !names(name)) {
+    if patch
+        .keys()
+        .any(|name| !name.starts_with('$') && !names(name))
+    {
         return Err(bad());
     }
     original.retain(|name, _| names(name));
@@ -140,7 +160,12 @@ fn delete_from(original: &mut Members, list: &str, values: &Value) -> Result<(),
 }
 
 pub(super) fn as_list(value: &Value) -> Result<&Vec<Value>, PatchError> {
-    value.as_array().ok_or_else(|| internal(format!("expected a []interface {{}}, but received a {}", go_word(value))))
+    value.as_array().ok_or_else(|| {
+        internal(format!(
+            "expected a []interface {{}}, but received a {}",
+            go_word(value)
+        ))
+    })
 }
 
 fn go_word(value: &Value) -> &'static str {
@@ -152,8 +177,15 @@ fn go_word(value: &Value) -> &'static str {
 }
 
 /// `$setElementOrder/list`: merges the list and puts it in that order.
-fn order_lists(node: Node<'_>, original: &mut Members, patch: &mut Members) -> Result<(), PatchError> {
-    let lists: Vec<String> = patch.keys().filter_map(|name| Some(name.strip_prefix(ORDER)?.to_owned())).collect();
+fn order_lists(
+    node: Node<'_>,
+    original: &mut Members,
+    patch: &mut Members,
+) -> Result<(), PatchError> {
+    let lists: Vec<String> = patch
+        .keys()
+        .filter_map(|name| Some(name.strip_prefix(ORDER)?.to_owned()))
+        .collect();
     for name in lists {
         let order = patch.remove(&format!("{ORDER}{name}")).unwrap_or_default();
         let order = as_list(&order)?.clone();
@@ -190,7 +222,13 @@ pub(super) fn without_directives(value: Value) -> Value {
                 .map(|(name, value)| (name, without_directives(value)))
                 .collect(),
         ),
-        Value::Array(items) => Value::Array(items.into_iter().filter(|item| !has_directive(item)).map(without_directives).collect()),
+        Value::Array(items) => Value::Array(
+            items
+                .into_iter()
+                .filter(|item| !has_directive(item))
+                .map(without_directives)
+                .collect(),
+        ),
         other => other,
     }
 }
@@ -201,7 +239,8 @@ fn is_directive(name: &str) -> bool {
 
 /// Whether the item only says what to do with an item.
 pub(super) fn has_directive(item: &Value) -> bool {
-    item.get(PATCH).is_some_and(|directive| directive != "merge")
+    item.get(PATCH)
+        .is_some_and(|directive| directive != "merge")
 }
 
 /// Go's `%v` of a decoded value: `map[a:1 b:[x y]]`.
@@ -216,7 +255,10 @@ pub(super) fn go_format(value: &Value) -> String {
         Value::Object(members) => {
             let mut members: Vec<(&String, &Value)> = members.iter().collect();
             members.sort_unstable_by_key(|(name, _)| *name);
-            let members: Vec<String> = members.iter().map(|(name, value)| format!("{name}:{}", go_format(value))).collect();
+            let members: Vec<String> = members
+                .iter()
+                .map(|(name, value)| format!("{name}:{}", go_format(value)))
+                .collect();
             format!("map[{}]", members.join(" "))
         }
         other => other.to_string(),

@@ -13,8 +13,8 @@ mod tests;
 
 use std::collections::HashSet;
 
-use kontiki_schema::node::{Node, Shape};
 use kontiki_schema::ListType;
+use kontiki_schema::node::{Node, Shape};
 use serde_json::{Map, Value};
 
 use crate::fields::{FieldSet, Step};
@@ -64,7 +64,11 @@ pub(crate) fn item_step(node: Node<'_>, item: &Value) -> Option<Step> {
     for name in node.list_map_keys() {
         let value = match item.get(name) {
             Some(value) => value.clone(),
-            None => node.item().member(name).and_then(Node::default_value).unwrap_or(Value::Null),
+            None => node
+                .item()
+                .member(name)
+                .and_then(Node::default_value)
+                .unwrap_or(Value::Null),
         };
         keys.insert(name.to_owned(), value);
     }
@@ -75,7 +79,10 @@ pub(crate) fn item_step(node: Node<'_>, item: &Value) -> Option<Step> {
 
 /// The steps of a list's items; items that have none are left out.
 pub(crate) fn item_steps<'v>(node: Node<'_>, items: &'v [Value]) -> Vec<(Step, &'v Value)> {
-    items.iter().filter_map(|item| Some((item_step(node, item)?, item))).collect()
+    items
+        .iter()
+        .filter_map(|item| Some((item_step(node, item)?, item)))
+        .collect()
 }
 
 /// Every field that an object sets.
@@ -90,10 +97,15 @@ fn collect(node: Node<'_>, value: &Value, path: &mut Vec<Step>, set: &mut FieldS
     match (kind(node, &[Some(value)]), value) {
         (Kind::Map, Value::Object(members)) => {
             for (name, value) in members {
-                let declared = node.shape() == Shape::Struct && node.member(name).is_some();
+                let declared = node.declares(name);
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
                 path.push(Step::field(name));
-                collect(crate::fields::next(node, &Step::field(name)), value, path, set);
+                collect(
+                    crate::fields::next(node, &Step::field(name)),
+                    value,
+                    path,
+                    set,
+                );
                 if empty || !declared {
                     set.insert(path);
                 }
@@ -103,7 +115,11 @@ fn collect(node: Node<'_>, value: &Value, path: &mut Vec<Step>, set: &mut FieldS
         (Kind::List, Value::Array(items)) => {
             let steps = item_steps(node, items);
             let mut seen = HashSet::new();
-            let twice: HashSet<&Step> = steps.iter().map(|(step, _)| step).filter(|step| !seen.insert(*step)).collect();
+            let twice: HashSet<&Step> = steps
+                .iter()
+                .map(|(step, _)| step)
+                .filter(|step| !seen.insert(*step))
+                .collect();
             for (step, item) in &steps {
                 path.push(step.clone());
                 if !twice.contains(step) {

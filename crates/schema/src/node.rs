@@ -102,7 +102,8 @@ impl<'a> Node<'a> {
                 _ => None,
             };
         }
-        self.value_type().filter(|ty| ty.element().is_none() && ty.as_type().is_none())
+        self.value_type()
+            .filter(|ty| ty.element().is_none() && ty.as_type().is_none())
     }
 
     /// What kind of value belongs here.
@@ -154,6 +155,21 @@ impl<'a> Node<'a> {
             }),
             Some(ValueType::Any) => Some(Self { at: At::Atomic }),
             _ => None,
+        }
+    }
+
+    /// Whether the schema names that member, rather than letting any in.
+    #[must_use]
+    pub fn declares(self, name: &str) -> bool {
+        match self.at {
+            At::Custom { schema, resource } => {
+                let standard = resource && matches!(name, "apiVersion" | "kind" | "metadata");
+                standard
+                    || schema
+                        .get("properties")
+                        .is_some_and(|properties| properties.get(name).is_some())
+            }
+            _ => self.type_ref().is_some_and(|ty| ty.field(name).is_some()),
         }
     }
 

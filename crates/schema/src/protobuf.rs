@@ -9,7 +9,7 @@
 mod decode;
 mod encode;
 mod envelope;
-mod wire;
+pub(crate) mod wire;
 
 #[cfg(test)]
 mod tests;

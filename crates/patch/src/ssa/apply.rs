@@ -44,8 +44,17 @@ pub enum ApplyError {
 ///
 /// # Errors
 /// When the configuration does not fit or is in conflict.
-pub fn apply(node: Node<'_>, live: &Value, applied: &Value, writer: Writer<'_>, force: bool) -> Result<Value, ApplyError> {
-    if applied.pointer("/metadata/managedFields").is_some_and(|fields| !fields.is_null()) {
+pub fn apply(
+    node: Node<'_>,
+    live: &Value,
+    applied: &Value,
+    writer: Writer<'_>,
+    force: bool,
+) -> Result<Value, ApplyError> {
+    if applied
+        .pointer("/metadata/managedFields")
+        .is_some_and(|fields| !fields.is_null())
+    {
         return Err(ApplyError::ManagedFieldsGiven);
     }
     validate(node, applied).map_err(|errors| untyped(applied, writer.api_version, errors))?;
@@ -56,13 +65,22 @@ pub fn apply(node: Node<'_>, live: &Value, applied: &Value, writer: Writer<'_>, 
         before_first_apply(node, &bare, &mut managed, writer);
     }
     let manager = writer.manager(Operation::Apply);
-    let mut outcome = merge_and_own(node, &bare, applied, managed.clone(), &manager, writer, force);
+    let mut outcome = merge_and_own(
+        node,
+        &bare,
+        applied,
+        managed.clone(),
+        &manager,
+        writer,
+        force,
+    );
     if let Err(conflicts) = &outcome
         && writer.manager == "kubectl"
     {
         outcome = upgrade(node, &bare, applied, managed, &manager, writer, conflicts);
     }
-    let (mut merged, managed) = outcome.map_err(|sets| ApplyError::Conflicts(conflict::list(&sets)))?;
+    let (mut merged, managed) =
+        outcome.map_err(|sets| ApplyError::Conflicts(conflict::list(&sets)))?;
     if writer.manager == "kubectl" {
         update_last_applied(&mut merged, applied);
     }
@@ -71,8 +89,18 @@ pub fn apply(node: Node<'_>, live: &Value, applied: &Value, writer: Writer<'_>, 
 }
 
 fn untyped(applied: &Value, api_version: &str, errors: String) -> ApplyError {
-    let text = |pointer: &str| applied.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let version = if api_version.contains('/') { api_version.to_owned() } else { format!("/{api_version}") };
+    let text = |pointer: &str| {
+        applied
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let version = if api_version.contains('/') {
+        api_version.to_owned()
+    } else {
+        format!("/{api_version}")
+    };
     ApplyError::Untyped {
         name: format!("{}/{}", text("/metadata/namespace"), text("/metadata/name")),
         gvk: format!("{version}, Kind={}", text("/kind")),
@@ -85,7 +113,10 @@ fn untyped(applied: &Value, api_version: &str, errors: String) -> ApplyError {
 fn before_first_apply(node: Node<'_>, live: &Value, managed: &mut Managed, writer: Writer<'_>) {
     let kind = live["kind"].as_str().unwrap_or_default();
     let empty = super::empty_object(node, writer.api_version, kind);
-    let earlier = Writer { manager: BEFORE_FIRST_APPLY, ..writer };
+    let earlier = Writer {
+        manager: BEFORE_FIRST_APPLY,
+        ..writer
+    };
     track::own_changes(node, &empty, live, managed, earlier);
 }
 
@@ -104,7 +135,14 @@ fn merge_and_own(
     let last = managed.get(manager).cloned();
     let fields = field_set(node, applied).difference_below(writer.reset);
     let time = last.as_ref().and_then(|owned| owned.time.clone());
-    managed.insert(manager.clone(), Owned { fields, api_version: writer.api_version.to_owned(), time });
+    managed.insert(
+        manager.clone(),
+        Owned {
+            fields,
+            api_version: writer.api_version.to_owned(),
+            time,
+        },
+    );
     let mut merged = merge_typed(node, live, applied);
     if let Some(last) = &last {
         merged = prune(node, merged, &managed, &last.fields);
@@ -146,12 +184,19 @@ fn prune(node: Node<'_>, merged: Value, managed: &Managed, last: &FieldSet) -> V
     let pruned = remove(node, &merged, &last.with_named_members(node));
     let kept = field_set(node, &pruned).with_named_members(node);
     // Add back what anybody, the applier included, owns now.
-    let owned = managed.values().fold(FieldSet::new(), |owned, entry| owned.union(&entry.fields));
+    let owned = managed
+        .values()
+        .fold(FieldSet::new(), |owned, entry| owned.union(&entry.fields));
     let owned = owned.with_named_members(node);
     let pruned = remove(node, &merged, &all.difference(&kept.union(&owned)));
     // Add back what lay below pruned fields and was never the manager's.
     let kept = field_set(node, &pruned).with_named_members(node);
-    remove(node, &merged, &all.difference(&kept).intersection(&last.with_named_members(node)))
+    remove(
+        node,
+        &merged,
+        &all.difference(&kept)
+            .intersection(&last.with_named_members(node)),
+    )
 }
 
 /// The first server-side apply of kubectl after client-side ones: conflicts
@@ -179,12 +224,16 @@ fn upgrade(
 
 fn last_applied(object: &Value) -> Option<&str> {
     let annotations = object.pointer("/metadata/annotations")?;
-    annotations.get(LAST_APPLIED)?.as_str().filter(|text| !text.is_empty())
+    annotations
+        .get(LAST_APPLIED)?
+        .as_str()
+        .filter(|text| !text.is_empty())
 }
 
 /// The fields that still have the value which was applied client-side.
 fn allowed_conflicts(node: Node<'_>, live: &Value) -> FieldSet {
-    let Some(last) = last_applied(live).and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
+    let Some(last) = last_applied(live).and_then(|text| serde_json::from_str::<Value>(text).ok())
+    else {
         return FieldSet::new();
     };
     if validate(node, &last).is_err() {
@@ -199,14 +248,23 @@ fn update_last_applied(merged: &mut Value, applied: &Value) {
         return;
     }
     let mut bare = applied.clone();
-    if let Some(annotations) = bare.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+    if let Some(annotations) = bare
+        .pointer_mut("/metadata/annotations")
+        .and_then(Value::as_object_mut)
+    {
         annotations.remove(LAST_APPLIED);
     }
-    let Some(annotations) = merged.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) else {
+    let Some(annotations) = merged
+        .pointer_mut("/metadata/annotations")
+        .and_then(Value::as_object_mut)
+    else {
         return;
     };
     annotations.insert(LAST_APPLIED.to_owned(), json!(format!("{bare}\n")));
-    let size: usize = annotations.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
+    let size: usize = annotations
+        .iter()
+        .map(|(name, value)| name.len() + value.as_str().map_or(0, str::len))
+        .sum();
     if size > ANNOTATIONS_BYTES_MAX {
         annotations.remove(LAST_APPLIED);
     }

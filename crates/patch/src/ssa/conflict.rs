@@ -26,7 +26,10 @@ impl Conflict {
 pub(super) fn list(sets: &BTreeMap<Manager, FieldSet>) -> Vec<Conflict> {
     sets.iter()
         .flat_map(|(manager, set)| {
-            set.paths().into_iter().map(|path| Conflict { field: path_text(&path), manager: manager.clone() })
+            set.paths().into_iter().map(|path| Conflict {
+                field: path_text(&path),
+                manager: manager.clone(),
+            })
         })
         .collect()
 }
@@ -34,16 +37,27 @@ pub(super) fn list(sets: &BTreeMap<Manager, FieldSet>) -> Vec<Conflict> {
 /// The message of the answer.
 pub(super) fn message(conflicts: &[Conflict]) -> String {
     if let [one] = conflicts {
-        return format!("Apply failed with 1 conflict: {}: {}", one.message(), one.field);
+        return format!(
+            "Apply failed with 1 conflict: {}: {}",
+            one.message(),
+            one.field
+        );
     }
     let mut lines = Vec::new();
     let mut by_manager: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for conflict in conflicts {
-        by_manager.entry(conflict.manager.describe()).or_default().push(&conflict.field);
+        by_manager
+            .entry(conflict.manager.describe())
+            .or_default()
+            .push(&conflict.field);
     }
     for (manager, fields) in by_manager {
         lines.push(format!("conflicts with {manager}:"));
         lines.extend(fields.into_iter().map(|field| format!("- {field}")));
     }
-    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+    format!(
+        "Apply failed with {} conflicts: {}",
+        conflicts.len(),
+        lines.join("\n")
+    )
 }

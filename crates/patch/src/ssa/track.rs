@@ -24,7 +24,10 @@ pub fn track_update(node: Node<'_>, old: &Value, new: &Value, writer: Writer<'_>
     managed::strip(&mut old);
     managed::strip(&mut new);
     // An object that nobody is recorded for stays so until it is applied to.
-    let exists = old.pointer("/metadata/uid").and_then(Value::as_str).is_some_and(|uid| !uid.is_empty());
+    let exists = old
+        .pointer("/metadata/uid")
+        .and_then(Value::as_str)
+        .is_some_and(|uid| !uid.is_empty());
     if !(exists && managed.is_empty()) {
         own_changes(node, &old, &new, &mut managed, writer);
         cap(&mut managed);
@@ -52,17 +55,28 @@ fn starting_point(old: &Value, new: &Value, writer: Writer<'_>) -> Managed {
 fn is_reset(entries: &Value) -> bool {
     let empty = |value: &Value| value.is_null() || *value == json!("");
     match entries.as_array().map(Vec::as_slice) {
-        Some([entry]) => entry.as_object().is_some_and(|entry| entry.values().all(empty)),
+        Some([entry]) => entry
+            .as_object()
+            .is_some_and(|entry| entry.values().all(empty)),
         _ => false,
     }
 }
 
 /// Gives every changed field to the writer and takes it from the others.
-pub(super) fn own_changes(node: Node<'_>, old: &Value, new: &Value, managed: &mut Managed, writer: Writer<'_>) {
+pub(super) fn own_changes(
+    node: Node<'_>,
+    old: &Value,
+    new: &Value,
+    managed: &mut Managed,
+    writer: Writer<'_>,
+) {
     let comparison = compare(node, old, new).without(writer.reset);
     let changed = comparison.modified.union(&comparison.added);
     for owned in managed.values_mut() {
-        owned.fields = owned.fields.difference(&changed).difference(&comparison.removed);
+        owned.fields = owned
+            .fields
+            .difference(&changed)
+            .difference(&comparison.removed);
     }
     drop_empty(managed);
     let manager = writer.manager(Operation::Update);
@@ -75,8 +89,16 @@ pub(super) fn own_changes(node: Node<'_>, old: &Value, new: &Value, managed: &mu
     operation.insert(manager.clone(), own);
     strip_owned(&mut operation, &manager);
     if let Some(own) = operation.remove(&manager) {
-        let before = managed.get(&manager).map_or_else(FieldSet::new, |owned| owned.fields.clone());
-        managed.insert(manager, Owned { fields: own.fields.union(&before), ..own });
+        let before = managed
+            .get(&manager)
+            .map_or_else(FieldSet::new, |owned| owned.fields.clone());
+        managed.insert(
+            manager,
+            Owned {
+                fields: own.fields.union(&before),
+                ..own
+            },
+        );
     }
 }
 
@@ -89,7 +111,8 @@ fn cap(managed: &mut Managed) {
         .collect();
     updaters.sort();
     let mut left = updaters.len();
-    let mut first_of_version: std::collections::HashMap<String, Manager> = std::collections::HashMap::new();
+    let mut first_of_version: std::collections::HashMap<String, Manager> =
+        std::collections::HashMap::new();
     for (time, manager) in updaters {
         if left <= UPDATE_MANAGERS_MAX {
             break;

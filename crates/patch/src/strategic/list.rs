@@ -3,7 +3,9 @@
 use kontiki_schema::node::Node;
 use serde_json::Value;
 
-use super::{PATCH, go_format, has_directive, internal, members, unknown_directive, without_directives};
+use super::{
+    PATCH, go_format, has_directive, internal, members, unknown_directive, without_directives,
+};
 use crate::PatchError;
 
 type Items = Vec<Value>;
@@ -36,13 +38,22 @@ impl Identity {
 
 /// Merges a list; items of the patch stand in the patch's order.
 pub(super) fn merge(node: Node<'_>, old: Items, patch: Items) -> Result<Items, PatchError> {
-    let order: Items = patch.iter().filter(|item| !has_directive(item)).cloned().collect();
+    let order: Items = patch
+        .iter()
+        .filter(|item| !has_directive(item))
+        .cloned()
+        .collect();
     merge_in_order(node, old, patch, &order)
 }
 
 /// Merges a list and puts it in the wanted order; items that the order does
 /// not name stay where they were, relative to those that it does.
-pub(super) fn merge_in_order(node: Node<'_>, old: Items, patch: Items, order: &[Value]) -> Result<Items, PatchError> {
+pub(super) fn merge_in_order(
+    node: Node<'_>,
+    old: Items,
+    patch: Items,
+    order: &[Value],
+) -> Result<Items, PatchError> {
     let identity = Identity::of(node);
     let Some(merged) = merge_items(node, identity, old.clone(), patch)? else {
         return Ok(old);
@@ -51,7 +62,9 @@ pub(super) fn merge_in_order(node: Node<'_>, old: Items, patch: Items, order: &[
     if replaced {
         return Ok(merged);
     }
-    let (mut ordered, mut others): (Items, Items) = merged.into_iter().partition(|item| identity.find(order, item).is_some());
+    let (mut ordered, mut others): (Items, Items) = merged
+        .into_iter()
+        .partition(|item| identity.find(order, item).is_some());
     ordered.sort_by_key(|item| identity.find(order, item));
     others.sort_by_key(|item| identity.find(&old, item).unwrap_or(usize::MAX));
     Ok(interleave(identity, others, ordered, &old))
@@ -78,7 +91,12 @@ fn interleave(identity: Identity, others: Items, ordered: Items, old: &[Value]) 
 
 /// Merged items, and whether the patch replaced the whole list; `None` when
 /// both sides are empty.
-fn merge_items(node: Node<'_>, identity: Identity, old: Items, patch: Items) -> Result<Option<(Items, bool)>, PatchError> {
+fn merge_items(
+    node: Node<'_>,
+    identity: Identity,
+    old: Items,
+    patch: Items,
+) -> Result<Option<(Items, bool)>, PatchError> {
     if old.is_empty() && patch.is_empty() {
         return Ok(None);
     }
@@ -105,7 +123,11 @@ fn merge_items(node: Node<'_>, identity: Identity, old: Items, patch: Items) -> 
                 merged.retain(|old| !identity.same(old, &item));
             }
             Some("replace") => replaced = true,
-            Some("merge") => return Err(internal("merging in the same list is not supported with $patch: merge".to_owned())),
+            Some("merge") => {
+                return Err(internal(
+                    "merging in the same list is not supported with $patch: merge".to_owned(),
+                ));
+            }
             _ => {
                 let patch = item.as_object().cloned().unwrap_or_default();
                 return Err(unknown_directive(&directive, &patch));
@@ -133,16 +155,27 @@ fn with_key(item: Value, key: &str) -> Result<Value, PatchError> {
     if item.get(key).is_some() {
         return Ok(item);
     }
-    Err(internal(format!("map: {} does not contain declared merge key: {key}", go_format(&item))))
+    Err(internal(format!(
+        "map: {} does not contain declared merge key: {key}",
+        go_format(&item)
+    )))
 }
 
 /// What a patch says of a list that the original lacks.
 pub(super) fn plain(patch: Items) -> Items {
-    patch.into_iter().filter(|item| !has_directive(item)).map(without_directives).collect()
+    patch
+        .into_iter()
+        .filter(|item| !has_directive(item))
+        .map(without_directives)
+        .collect()
 }
 
 /// Every item of the patch has to be in the wanted order.
-pub(super) fn check_order(node: Node<'_>, patch: &[Value], order: &[Value]) -> Result<(), PatchError> {
+pub(super) fn check_order(
+    node: Node<'_>,
+    patch: &[Value],
+    order: &[Value],
+) -> Result<(), PatchError> {
     let identity = Identity::of(node);
     let listed = patch.iter().filter(|item| !has_directive(item));
     let mut from = 0;

@@ -34,7 +34,10 @@ impl Comparison {
 /// Compares two objects.
 #[must_use]
 pub fn compare(node: Node<'_>, old: &Value, new: &Value) -> Comparison {
-    let mut walk = Walk { path: Vec::new(), found: Comparison::default() };
+    let mut walk = Walk {
+        path: Vec::new(),
+        found: Comparison::default(),
+    };
     walk.values(node, Some(old), Some(new));
     walk.found
 }
@@ -49,7 +52,10 @@ impl Walk {
         match kind(node, &[old, new]) {
             Kind::Leaf => self.leaf(old, new),
             Kind::Map => {
-                let (left, right) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+                let (left, right) = (
+                    old.and_then(Value::as_object),
+                    new.and_then(Value::as_object),
+                );
                 // Two empty maps, or null and empty: the map is a leaf, so that
                 // the difference between the two is kept.
                 if left.is_none_or(Map::is_empty) && right.is_none_or(Map::is_empty) {
@@ -64,7 +70,11 @@ impl Walk {
                 if left.is_none_or(Vec::is_empty) && right.is_none_or(Vec::is_empty) {
                     self.leaf(old, new);
                 } else {
-                    self.items(node, left.map_or(&[][..], Vec::as_slice), right.map_or(&[][..], Vec::as_slice));
+                    self.items(
+                        node,
+                        left.map_or(&[][..], Vec::as_slice),
+                        right.map_or(&[][..], Vec::as_slice),
+                    );
                     self.container(old, new);
                 }
             }
@@ -92,7 +102,12 @@ impl Walk {
         self.path.pop();
     }
 
-    fn members(&mut self, node: Node<'_>, old: Option<&Map<String, Value>>, new: Option<&Map<String, Value>>) {
+    fn members(
+        &mut self,
+        node: Node<'_>,
+        old: Option<&Map<String, Value>>,
+        new: Option<&Map<String, Value>>,
+    ) {
         for (name, value) in old.into_iter().flatten() {
             let step = Step::field(name);
             let inner = next(node, &step);
@@ -116,7 +131,12 @@ impl Walk {
         }
         for (step, [old, new]) in sides {
             if old.len() < 2 && new.len() < 2 {
-                self.within(step, node.item(), old.first().copied(), new.first().copied());
+                self.within(
+                    step,
+                    node.item(),
+                    old.first().copied(),
+                    new.first().copied(),
+                );
                 continue;
             }
             // Items that occur twice are one leaf.
@@ -135,13 +155,21 @@ impl Walk {
 /// Equality as JSON means it: 1 and 1.0 are one number.
 pub(crate) fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {
-        (Value::Number(left), Value::Number(right)) => left == right || left.as_f64() == right.as_f64(),
+        (Value::Number(left), Value::Number(right)) => {
+            left == right || left.as_f64() == right.as_f64()
+        }
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|(left, right)| same(left, right))
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
-                && left.iter().all(|(name, left)| right.get(name).is_some_and(|right| same(left, right)))
+                && left
+                    .iter()
+                    .all(|(name, left)| right.get(name).is_some_and(|right| same(left, right)))
         }
         _ => left == right,
     }

@@ -20,7 +20,10 @@ fn values(node: Node<'_>, live: Option<&Value>, applied: Option<&Value>) -> Opti
     match kind(node, &[live, applied]) {
         Kind::Leaf => winner(),
         Kind::Map => {
-            let (left, right) = (live.and_then(Value::as_object), applied.and_then(Value::as_object));
+            let (left, right) = (
+                live.and_then(Value::as_object),
+                applied.and_then(Value::as_object),
+            );
             if left.is_none_or(Map::is_empty) && right.is_none_or(Map::is_empty) {
                 return winner();
             }
@@ -29,7 +32,10 @@ fn values(node: Node<'_>, live: Option<&Value>, applied: Option<&Value>) -> Opti
             for name in names {
                 if !merged.contains_key(name) {
                     let inner = next(node, &Step::field(name));
-                    let (left, right) = (left.and_then(|m| m.get(name)), right.and_then(|m| m.get(name)));
+                    let (left, right) = (
+                        left.and_then(|m| m.get(name)),
+                        right.and_then(|m| m.get(name)),
+                    );
                     if let Some(value) = values(inner, left, right) {
                         merged.insert(name.clone(), value);
                     }
@@ -38,11 +44,17 @@ fn values(node: Node<'_>, live: Option<&Value>, applied: Option<&Value>) -> Opti
             Some(Value::Object(merged))
         }
         Kind::List => {
-            let (left, right) = (live.and_then(Value::as_array), applied.and_then(Value::as_array));
+            let (left, right) = (
+                live.and_then(Value::as_array),
+                applied.and_then(Value::as_array),
+            );
             if left.is_none_or(Vec::is_empty) && right.is_none_or(Vec::is_empty) {
                 return winner();
             }
-            let (left, right) = (left.map_or(&[][..], Vec::as_slice), right.map_or(&[][..], Vec::as_slice));
+            let (left, right) = (
+                left.map_or(&[][..], Vec::as_slice),
+                right.map_or(&[][..], Vec::as_slice),
+            );
             Some(Value::Array(items(node, left, right)))
         }
     }
@@ -53,22 +65,39 @@ fn values(node: Node<'_>, live: Option<&Value>, applied: Option<&Value>) -> Opti
 fn items(node: Node<'_>, live: &[Value], applied: &[Value]) -> Vec<Value> {
     let left = item_steps(node, live);
     let right = item_steps(node, applied);
-    let in_left: HashMap<&Step, &Value> = left.iter().rev().map(|(step, item)| (step, *item)).collect();
-    let in_right: HashMap<&Step, &Value> = right.iter().rev().map(|(step, item)| (step, *item)).collect();
-    let mut shared = right.iter().map(|(step, _)| step).filter(|step| in_left.contains_key(step));
+    let in_left: HashMap<&Step, &Value> = left
+        .iter()
+        .rev()
+        .map(|(step, item)| (step, *item))
+        .collect();
+    let in_right: HashMap<&Step, &Value> = right
+        .iter()
+        .rev()
+        .map(|(step, item)| (step, *item))
+        .collect();
+    let mut shared = right
+        .iter()
+        .map(|(step, _)| step)
+        .filter(|step| in_left.contains_key(step));
     let mut next_shared = shared.next();
     let mut merged = Vec::with_capacity(left.len().max(right.len()));
     let (mut l, mut r) = (0, 0);
     while l < left.len() || r < right.len() {
-        if let (Some((left_step, _)), Some((right_step, right_item))) = (left.get(l), right.get(r)) {
+        if let (Some((left_step, _)), Some((right_step, right_item))) = (left.get(l), right.get(r))
+        {
             if left_step == right_step {
-                merged.extend(values(node.item(), in_left.get(left_step).copied(), Some(right_item)));
+                merged.extend(values(
+                    node.item(),
+                    in_left.get(left_step).copied(),
+                    Some(right_item),
+                ));
                 l += 1;
                 r += 1;
                 next_shared = shared.next();
                 continue;
             }
-            if in_right.contains_key(left_step) && next_shared.is_some_and(|next| next != left_step) {
+            if in_right.contains_key(left_step) && next_shared.is_some_and(|next| next != left_step)
+            {
                 l += 1;
                 continue;
             }

@@ -43,7 +43,9 @@ fn below(node: Node<'_>, value: &Value, fields: &FieldSet, step: &Step) -> Optio
         return Some(value.clone());
     };
     let left = remove(node, value, inner);
-    let emptied = |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+    let emptied = |value: &Value| {
+        value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
+    };
     if emptied(&left) && !emptied(value) {
         return Some(Value::Null);
     }

@@ -1,11 +1,15 @@
-use kontiki_schema::node::Node;
 use kontiki_schema::Schema;
+use kontiki_schema::node::Node;
 use serde_json::json;
 
 use super::*;
 
 fn service() -> Node<'static> {
-    Node::of(Schema::get().type_by_name("io.k8s.api.core.v1.Service").expect("known"))
+    Node::of(
+        Schema::get()
+            .type_by_name("io.k8s.api.core.v1.Service")
+            .expect("known"),
+    )
 }
 
 #[test]
@@ -19,7 +23,10 @@ fn removing_all_that_is_set_leaves_nothing_set() {
     let object = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 1, "name": "a"}], "selector": {"a": "b"}}});
     let all = field_set(service(), &object);
     let left = remove(service(), &object, &all);
-    assert_eq!(field_set(service(), &left).intersection(&all), FieldSet::new());
+    assert_eq!(
+        field_set(service(), &left).intersection(&all),
+        FieldSet::new()
+    );
 }
 
 #[test]

@@ -25,7 +25,11 @@ pub fn validate(node: Node<'_>, value: &Value) -> Result<(), String> {
 }
 
 fn told(path: &str, text: &str) -> String {
-    if path.is_empty() { text.to_owned() } else { format!("{path}: {text}") }
+    if path.is_empty() {
+        text.to_owned()
+    } else {
+        format!("{path}: {text}")
+    }
 }
 
 fn check(node: Node<'_>, value: &Value, path: &str, errors: &mut Vec<String>) {
@@ -48,11 +52,17 @@ fn check(node: Node<'_>, value: &Value, path: &str, errors: &mut Vec<String>) {
                     }
                 }
             }
-            other => errors.push(told(path, &format!("expected map, got {}", unstructured(other)))),
+            other => errors.push(told(
+                path,
+                &format!("expected map, got {}", unstructured(other)),
+            )),
         },
         Shape::List => match value {
             Value::Array(items) => list(node, items, path, errors),
-            other => errors.push(told(path, &format!("expected list, got {}", unstructured(other)))),
+            other => errors.push(told(
+                path,
+                &format!("expected list, got {}", unstructured(other)),
+            )),
         },
         Shape::Unknown => {}
     }
@@ -65,10 +75,14 @@ fn list(node: Node<'_>, items: &[Value], path: &str, errors: &mut Vec<String>) {
             check(node.item(), item, &format!("{path}[{at}]"), errors);
             continue;
         }
-        let missing = node
-            .list_map_keys()
-            .into_iter()
-            .find(|key| item.get(key).is_none() && node.item().member(key).and_then(Node::default_value).is_none());
+        let missing = node.list_map_keys().into_iter().find(|key| {
+            item.get(key).is_none()
+                && node
+                    .item()
+                    .member(key)
+                    .and_then(Node::default_value)
+                    .is_none()
+        });
         let step = match (missing, item_step(node, item)) {
             (Some(key), _) => {
                 errors.push(told(
@@ -92,14 +106,25 @@ fn list(node: Node<'_>, items: &[Value], path: &str, errors: &mut Vec<String>) {
 /// What a scalar should have been, if it is something else.
 fn scalar_error(node: Node<'_>, value: &Value) -> Option<String> {
     use kontiki_schema::ValueType::{Bool, Bytes, Double, Int32, Int64, String};
-    let untyped = |value: &Value| (value.is_array() || value.is_object()).then(|| format!("expected any scalar, got {}", unstructured(value)));
+    let untyped = |value: &Value| {
+        (value.is_array() || value.is_object())
+            .then(|| format!("expected any scalar, got {}", unstructured(value)))
+    };
     if node.type_ref().is_some_and(|ty| ty.form != Form::Object) {
         return untyped(value);
     }
     match node.scalar_type()? {
-        Int32 | Int64 | Double if !value.is_number() => Some(format!("expected numeric (int or float), got {}", go_type(value))),
-        String | Bytes if !value.is_string() => Some(format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_literal(value))),
-        Bool if !value.is_boolean() => Some(format!("expected boolean, got {}", unstructured(value))),
+        Int32 | Int64 | Double if !value.is_number() => Some(format!(
+            "expected numeric (int or float), got {}",
+            go_type(value)
+        )),
+        String | Bytes if !value.is_string() => Some(format!(
+            "expected string, got &value.valueUnstructured{{Value:{}}}",
+            go_literal(value)
+        )),
+        Bool if !value.is_boolean() => {
+            Some(format!("expected boolean, got {}", unstructured(value)))
+        }
         _ => None,
     }
 }
@@ -126,8 +151,11 @@ fn go_literal(value: &Value) -> String {
 }
 
 fn unstructured(value: &Value) -> String {
-    format!("&{{{}}}", match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    })
+    format!(
+        "&{{{}}}",
+        match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    )
 }

@@ -29,7 +29,10 @@ fn forget_empty(ty: TypeRef, value: &mut Value) {
         let Some(member) = object.get_mut(field.name) else {
             continue;
         };
-        if field.presence == crate::Presence::Always && field.ty.element().is_some() && normal::is_empty(member) {
+        if field.presence == crate::Presence::Always
+            && field.ty.element().is_some()
+            && normal::is_empty(member)
+        {
             *member = Value::Null;
         }
         forget_empty_in(&field.ty, member);
@@ -39,8 +42,12 @@ fn forget_empty(ty: TypeRef, value: &mut Value) {
 fn forget_empty_in(ty: &ValueType, value: &mut Value) {
     match (ty, value) {
         (ValueType::Type(ty), value) => forget_empty(*ty, value),
-        (ValueType::List(inner), Value::Array(items)) => items.iter_mut().for_each(|item| forget_empty_in(inner, item)),
-        (ValueType::Map(inner), Value::Object(entries)) => entries.values_mut().for_each(|item| forget_empty_in(inner, item)),
+        (ValueType::List(inner), Value::Array(items)) => items
+            .iter_mut()
+            .for_each(|item| forget_empty_in(inner, item)),
+        (ValueType::Map(inner), Value::Object(entries)) => entries
+            .values_mut()
+            .for_each(|item| forget_empty_in(inner, item)),
         _ => {}
     }
 }
@@ -105,7 +112,13 @@ fn random_value(ty: &ValueType, dice: &mut Dice, depth: u32) -> Value {
         ValueType::Bytes => json!(["", "AAEC", "aGFsbG8="][dice.roll(3) as usize]),
         ValueType::Any => Value::Null,
         ValueType::Type(ty) => random(*ty, dice, depth.saturating_sub(1)),
-        ValueType::List(inner) | ValueType::WrappedList(inner) => Value::Array(
+        // An empty wrapped list and none are the same bytes.
+        ValueType::WrappedList(inner) => Value::Array(
+            (0..=dice.roll(2))
+                .map(|_| random_value(inner, dice, depth))
+                .collect(),
+        ),
+        ValueType::List(inner) => Value::Array(
             (0..dice.roll(3))
                 .map(|_| random_value(inner, dice, depth))
                 .collect(),

@@ -2,13 +2,13 @@
 
 use super::ProtobufError;
 
-pub(super) const VARINT: u8 = 0;
-pub(super) const FIXED64: u8 = 1;
-pub(super) const BYTES: u8 = 2;
-pub(super) const FIXED32: u8 = 5;
+pub(crate) const VARINT: u8 = 0;
+pub(crate) const FIXED64: u8 = 1;
+pub(crate) const BYTES: u8 = 2;
+pub(crate) const FIXED32: u8 = 5;
 
 /// Appends a varint.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value as u8 & 0x7f) | 0x80);
         value >>= 7;
@@ -17,26 +17,26 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a tag.
-pub(super) fn put_tag(out: &mut Vec<u8>, tag: u32, wire_type: u8) {
+pub(crate) fn put_tag(out: &mut Vec<u8>, tag: u32, wire_type: u8) {
     put_varint(out, u64::from(tag) << 3 | u64::from(wire_type));
 }
 
 /// Appends a member of bytes.
-pub(super) fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
     put_tag(out, tag, BYTES);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 /// Appends a number.
-pub(super) fn put_number(out: &mut Vec<u8>, tag: u32, value: i64) {
+pub(crate) fn put_number(out: &mut Vec<u8>, tag: u32, value: i64) {
     put_tag(out, tag, VARINT);
     put_varint(out, value as u64);
 }
 
 /// Appends a message whose length is known only once `write` has written it.
 /// Most are shorter than 128 bytes, so one byte is kept for the length.
-pub(super) fn put_message<E>(
+pub(crate) fn put_message<E>(
     out: &mut Vec<u8>,
     tag: u32,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
@@ -57,12 +57,12 @@ pub(super) fn put_message<E>(
 }
 
 /// Bytes being read.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 /// One member: its tag, wire type and content.
-pub(super) struct Member<'a> {
+pub(crate) struct Member<'a> {
     pub tag: u32,
     pub wire_type: u8,
     /// The number of a varint or fixed member.
