@@ -229,6 +229,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const NONE: [LeaseId; 0] = [];
 
     #[test]
     fn a_lease_ends_at_its_deadline_and_not_before() {
@@ -238,7 +239,7 @@ mod tests {
         assert_eq!(deadlines.next(), Some(SECOND * 4));
         assert_eq!(
             deadlines.expired(SECOND * 4 - Duration::from_nanos(1), 9),
-            []
+            NONE
         );
         assert_eq!(deadlines.expired(SECOND * 4, 9), [2]);
         assert_eq!(
@@ -253,12 +254,12 @@ mod tests {
         let mut deadlines = Deadlines::default();
         deadlines.grant(1, SECOND * 5, SECOND * 0);
         assert_eq!(deadlines.renew(1, SECOND * 4), Some(SECOND * 5));
-        assert_eq!(deadlines.expired(SECOND * 5, 9), []);
+        assert_eq!(deadlines.expired(SECOND * 5, 9), NONE);
         assert_eq!(deadlines.remaining(1, SECOND * 6), Some(SECOND * 3));
         assert_eq!(deadlines.expired(SECOND * 9, 9), [1]);
         assert_eq!(deadlines.renew(1, SECOND * 9), None);
         assert_eq!(deadlines.remaining(1, SECOND * 9), Some(Duration::ZERO));
-        assert_eq!(deadlines.expired(SECOND * 9, 9), []);
+        assert_eq!(deadlines.expired(SECOND * 9, 9), NONE);
         assert_eq!(
             deadlines.expired(SECOND * 10, 9),
             [1],

@@ -119,8 +119,9 @@ impl Machine {
             self.tell_lessor(&entry.commands, outcomes);
         }
         let index = self.position.applied.map_or(0, |id| id.index);
-        self.applied.send_replace(index);
+        // The status first: who was woken by `applied` must not find it behind.
         self.status.applied(index, &self.content);
+        self.applied.send_replace(index);
         for (origin, outcomes) in origins.into_iter().zip(outcomes) {
             if let Some(origin) = origin {
                 self.waiters.applied(origin, outcomes);
@@ -214,8 +215,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let index = self.position.applied.map_or(0, |id| id.index);
         self.waiters.jumped();
         self.lessor.jumped(&self.content);
-        self.applied.send_replace(index);
+        // The status first: who was woken by `applied` must not find it behind.
         self.status.applied(index, &self.content);
+        self.applied.send_replace(index);
         Ok(())
     }
 
