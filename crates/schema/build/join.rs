@@ -75,7 +75,7 @@ pub fn join(
         .map(|name| (pb::key(name), name.to_owned()))
         .collect();
     for (name, is_kind) in pb_only::TYPES {
-        let row = pb_only_row(name, *is_kind, messages, &names);
+        let row = pb_only_row(name, *is_kind, messages, &names, facts);
         rows.insert((*name).to_owned(), row);
     }
     rows
@@ -236,7 +236,7 @@ fn presence(owner: &str, json: &str, field: &FieldRow, facts: &Facts) -> char {
         Some(target) if form(target) == "object" && !field.required => 'p',
         Some(_) if field.required => 'a',
         Some(_) => 'p',
-        None if json == "apiVersion" || json == "kind" => 'e',
+        None if !field.required && (json == "apiVersion" || json == "kind") => 'e',
         None if field.required => 'a',
         None => 'e',
     }
@@ -345,6 +345,7 @@ fn pb_only_row(
     is_kind: bool,
     messages: &BTreeMap<String, Message>,
     names: &BTreeMap<String, String>,
+    facts: &Facts,
 ) -> TypeRow {
     let message = messages
         .get(&pb::key(name))
@@ -375,7 +376,10 @@ fn pb_only_row(
             ..FieldRow::default()
         };
         take_markers(&mut field, from);
-        field.presence = if from.name == "metadata" {
+        facts.apply(name, &pb_only::json_name(&from.name), &mut field);
+        field.presence = if field.required {
+            'a'
+        } else if from.name == "metadata" {
             'v'
         } else if field.ty.starts_with('#') || field.ty == "l" {
             'p'
@@ -430,7 +434,8 @@ fn paragraph(docs: &[String]) -> String {
         if !out.is_empty() && !out.ends_with('\n') {
             out.push(' ');
         }
-        out.push_str(line);
+        // prost puts addresses in angle brackets.
+        out.push_str(&line.replace("<http", "http").replace('>', ""));
     }
     out.trim_end().to_owned()
 }

@@ -164,10 +164,6 @@ impl<'d> Schemas<'d> {
     fn property(&self, ty: &Type, field: &Field) -> Value {
         let mut schema = of_value(&field.ty);
         let members = schema.as_object_mut().expect("schemas are objects");
-        // A reference stands alone, so that texts and defaults may stand beside it.
-        if let Some(reference) = members.remove("$ref") {
-            members.insert("allOf".to_owned(), json!([{"$ref": reference}]));
-        }
         let description = self.docs.text(ty.name, field.name);
         if !description.is_empty() {
             members.insert("description".to_owned(), json!(description));
@@ -214,6 +210,12 @@ impl<'d> Schemas<'d> {
         .collect();
         if !names.is_empty() {
             mark("patch-strategy", json!(names.join(",")));
+        }
+        // A reference stands alone unless texts or defaults stand beside it.
+        if let Some(members) = schema.as_object_mut().filter(|members| members.len() > 1)
+            && let Some(reference) = members.remove("$ref")
+        {
+            members.insert("allOf".to_owned(), json!([{"$ref": reference}]));
         }
         schema
     }
