@@ -5,9 +5,11 @@
 
 mod oracle;
 mod requests;
+mod stress;
 mod suite;
 
 pub use oracle::{Oracle, everything};
+pub use stress::stress;
 pub use suite::{Harness, run};
 
 /// A small deterministic generator (SplitMix64).

@@ -24,3 +24,8 @@ impl Harness for Memory {
 fn the_state_machine_on_memory_agrees_with_the_oracle() {
     conformance::run(&mut Memory::default(), 0..16, 250);
 }
+
+#[test]
+fn readers_and_watchers_of_any_speed_see_whole_revisions_while_it_is_written() {
+    conformance::stress(Arc::new(MemoryEngine::new()), 1500);
+}

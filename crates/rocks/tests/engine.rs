@@ -153,3 +153,9 @@ fn a_newer_layout_inside_is_refused_as_well() {
         .to_string();
     assert!(error.contains("format 200"), "{error}");
 }
+
+#[test]
+fn readers_and_watchers_of_any_speed_see_whole_revisions_while_it_is_written() {
+    let mut rocks = Rocks::new();
+    conformance::stress(rocks.fresh(), 1500);
+}

@@ -143,14 +143,18 @@ impl StateMachine {
             let at = layout::version_key(slot, key, revision);
             let prefix = &at[..at.len() - 8];
             versions.seek(&at)?;
-            while let Some((version, _)) = versions
+            if versions.item().is_some_and(|(version, _)| version == at) {
+                if kind == EventKind::Delete && revision < target {
+                    batch.delete(Space::Keys, at.clone());
+                }
+                versions.next()?;
+            }
+            // Only the next older one: what is older still went with its successor's change.
+            if let Some((version, _)) = versions
                 .item()
                 .filter(|(version, _)| version.starts_with(prefix))
             {
-                if version != at || (kind == EventKind::Delete && revision < target) {
-                    batch.delete(Space::Keys, version.to_vec());
-                }
-                versions.next()?;
+                batch.delete(Space::Keys, version.to_vec());
             }
             changes.next()?;
         }
