@@ -12,6 +12,7 @@ mod api;
 mod client;
 mod clock;
 pub mod events;
+pub mod index;
 pub mod informer;
 pub mod leader;
 pub mod queue;

@@ -25,6 +25,11 @@ pub use view::NodeView;
 
 /// The generated protocol.
 pub mod proto {
-    #![allow(missing_docs, clippy::all, clippy::unwrap_used, reason = "generated code")]
+    #![allow(
+        missing_docs,
+        clippy::all,
+        clippy::unwrap_used,
+        reason = "generated code"
+    )]
     tonic::include_proto!("kontiki.nodelink.v1");
 }
