@@ -1,19 +1,21 @@
-//! The service proxy of one node: Services become nftables rules.
+//! The service proxy of a node: Services and EndpointSlices become nftables rules.
 //!
-//! [`services`] reads Services and `EndpointSlice`s into plain facts, [`rules`]
-//! turns facts into a [`ruleset::Ruleset`], and [`ruleset::transaction`] into the
-//! smallest change from what is loaded. [`Proxy`] follows the objects and hands
-//! transactions to `nft`, each of which takes effect whole or not at all.
+//! [`service_ports`] says what each port of each Service leads to on this node,
+//! [`Ruleset::build`] says which rules that is, [`Ruleset::script_from`] says
+//! which commands lead there from what is loaded. All three are pure. [`Proxy`]
+//! runs them whenever a cache changes and hands the commands to `nft`, which
+//! carries them out in one kernel transaction: no packet ever sees half of it.
 //!
-//! The shape of the rules (service map, chain a service, chain an endpoint, mark
-//! and masquerade) is that of kube-proxy's nftables mode, KEP-3866.
-//!
-//! **Invariant:** only the table [`ruleset::TABLE`] is ever touched.
+//! **Invariant:** only tables named `kontiki-proxy` are touched.
 
-mod metrics;
-pub mod rules;
-pub mod ruleset;
-mod run;
-pub mod services;
+mod conntrack;
+mod nft;
+mod proxy;
+mod ruleset;
+mod script;
+mod service;
 
-pub use run::{Proxy, ProxyConfig, ProxyError};
+pub use nft::{Nft, NftCommand, NftError};
+pub use proxy::{Caches, Proxy, ProxyConfig, cleanup};
+pub use ruleset::{Family, Ruleset, TABLE};
+pub use service::{Affinity, Destination, Protocol, ServicePort, Traffic, service_ports};
