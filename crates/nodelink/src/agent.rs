@@ -29,8 +29,6 @@ pub struct AgentConfig {
     pub servers: Vec<String>,
     /// The node's client certificate and the cluster's authorities.
     pub tls: Arc<rustls::ClientConfig>,
-    /// How often the node says that it is alive.
-    pub heartbeat_interval: Duration,
     /// A server that does not answer a ping for so long is given up.
     pub server_timeout: Duration,
 }
@@ -142,6 +140,15 @@ impl Agent {
     #[must_use]
     pub fn connection(&self) -> watch::Receiver<Connection> {
         self.shared.connection.subscribe()
+    }
+
+    /// Tells the server that the node is alive; answers whether there is a server.
+    pub async fn heartbeat(&self) -> bool {
+        let link = self.shared.link.borrow().clone();
+        match link {
+            Some(link) => link.up.send(Up::Heartbeat(Heartbeat {})).await.is_ok(),
+            None => false,
+        }
     }
 
     /// The addresses of the servers as last told.
@@ -289,13 +296,6 @@ impl Session {
                 if forward.send(Up::Tunnel(frame)).await.is_err() {
                     break;
                 }
-            }
-        }));
-        let beats = up.clone();
-        let interval = shared.config.heartbeat_interval;
-        tokio::spawn(done.clone().run_until_cancelled_owned(async move {
-            while beats.send(Up::Heartbeat(Heartbeat {})).await.is_ok() {
-                tokio::time::sleep(interval).await;
             }
         }));
         Self {
