@@ -1,87 +1,76 @@
-//! The configuration that the container runtime hands to the CNI plugins.
+//! The configuration of the CNI plugins.
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::PathBuf;
 
-/// The file's name: low, so that it is the first one the runtime finds.
-pub const FILE: &str = "10-kontiki.conflist";
+/// What the plugins' configuration depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CniConfig {
+    /// Where the configuration is written, for instance `/etc/cni/net.d/10-kontiki.conflist`.
+    pub path: PathBuf,
+    /// The version of the specification; `1.0.0`, or `0.4.0` for old runtimes.
+    pub version: String,
+    /// The bridge that pods are attached to.
+    pub bridge: String,
+    /// The size of packets; 0 for the plugin's choice.
+    pub mtu: u32,
+    /// Whether host ports are mapped (by the plugin `portmap`, which needs iptables).
+    pub port_map: bool,
+    /// Where addresses in use are noted; empty for the plugin's choice.
+    pub state_directory: Option<PathBuf>,
+}
 
-/// A bridge whose pods get their addresses from the node's network.
-///
-/// `ipam_dir` remembers which address is whose; it must survive a restart of the
-/// node agent, and be the node's own.
+impl Default for CniConfig {
+    fn default() -> Self {
+        Self {
+            path: "/etc/cni/net.d/10-kontiki.conflist".into(),
+            version: "1.0.0".into(),
+            bridge: "cni0".into(),
+            mtu: 0,
+            port_map: true,
+            state_directory: None,
+        }
+    }
+}
+
+/// The configuration list for a node's pod ranges.
 #[must_use]
-pub fn conflist(pods: Ipv4Net, ipam_dir: &Path, with_portmap: bool) -> Value {
-    let mut plugins = vec![json!({
+pub fn conflist(config: &CniConfig, pod_ranges: &[IpNet]) -> Value {
+    let ranges: Vec<Value> = pod_ranges
+        .iter()
+        .map(|range| json!([{"subnet": range.to_string()}]))
+        .collect();
+    let routes: Vec<Value> = pod_ranges
+        .iter()
+        .map(|range| match range {
+            IpNet::V4(_) => json!({"dst": "0.0.0.0/0"}),
+            IpNet::V6(_) => json!({"dst": "::/0"}),
+        })
+        .collect();
+    let mut ipam = json!({"type": "host-local", "ranges": ranges, "routes": routes});
+    if let Some(directory) = &config.state_directory {
+        ipam["dataDir"] = directory.display().to_string().into();
+    }
+    let mut bridge = json!({
         "type": "bridge",
-        "bridge": "cni0",
+        "bridge": config.bridge,
         "isGateway": true,
-        "isDefaultGateway": true,
-        // A pod may reach itself through its Service.
-        "hairpinMode": true,
-        // Masquerading is done once for the node, not once a pod.
+        // Masquerading is the node's own business, see `network`.
         "ipMasq": false,
-        "ipam": {
-            "type": "host-local",
-            "dataDir": ipam_dir,
-            "ranges": [[{"subnet": pods}]],
-        },
-    })];
-    if with_portmap {
-        plugins.push(json!({"type": "portmap", "capabilities": {"portMappings": true}}));
+        // A pod may reach itself through a Service.
+        "hairpinMode": true,
+        "forceAddress": true,
+        "ipam": ipam,
+    });
+    if config.mtu > 0 {
+        bridge["mtu"] = config.mtu.into();
     }
-    json!({"cniVersion": "0.4.0", "name": "kontiki", "plugins": plugins})
-}
-
-/// Writes the configuration unless it is there already; renamed into place, so
-/// that the runtime never reads half a file.
-///
-/// # Errors
-/// If the folder cannot be made or written.
-pub fn write(dir: &Path, conflist: &Value) -> std::io::Result<()> {
-    let path = dir.join(FILE);
-    let text = format!("{conflist:#}\n");
-    if std::fs::read_to_string(&path).is_ok_and(|present| present == text) {
-        return Ok(());
+    let mut plugins = vec![bridge];
+    if config.port_map {
+        plugins.push(json!({
+            "type": "portmap", "snat": true, "capabilities": {"portMappings": true},
+        }));
     }
-    std::fs::create_dir_all(dir)?;
-    let fresh = dir.join(format!(".{FILE}.new"));
-    std::fs::write(&fresh, text)?;
-    std::fs::rename(fresh, path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_configuration_is_written_whole_and_only_when_it_changed() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let config = conflist(
-            "10.244.3.0/24".parse().expect("a network"),
-            Path::new("/x"),
-            false,
-        );
-        write(dir.path(), &config).expect("writes");
-        let path = dir.path().join(FILE);
-        let before = std::fs::metadata(&path)
-            .expect("is there")
-            .modified()
-            .expect("has a time");
-        write(dir.path(), &config).expect("writes");
-        assert_eq!(
-            std::fs::metadata(&path)
-                .expect("is there")
-                .modified()
-                .expect("has a time"),
-            before
-        );
-        let read: Value =
-            serde_json::from_str(&std::fs::read_to_string(&path).expect("reads")).expect("JSON");
-        assert_eq!(
-            read["plugins"][0]["ipam"]["ranges"][0][0]["subnet"],
-            "10.244.3.0/24"
-        );
-    }
+    json!({"cniVersion": config.version, "name": "kontiki", "plugins": plugins})
 }

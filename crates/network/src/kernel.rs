@@ -1,295 +1,274 @@
-//! Carrying a plan out with iproute2 and nftables.
+//! Routes and the tunnel device, through rtnetlink.
 
-use crate::plan::{DEVICE, Peer, ROUTE_PROTOCOL, Route, VXLAN_ID, VXLAN_PORT, vxlan_mac};
+use crate::plan::{Action, Facts, Route, Tunnel, VXLAN_DEVICE};
+use futures::TryStreamExt;
 use ipnet::Ipv4Net;
-use serde_json::Value;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourMessage};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope,
+};
+use rtnetlink::{Error, Handle, LinkUnspec, LinkVxlan, RouteMessageBuilder};
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-use std::process::Stdio;
-use thiserror::Error;
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use std::net::{IpAddr, Ipv4Addr};
 
-/// Our nftables table.
-pub const TABLE: &str = "kontiki-network";
+/// The protocol number that marks our routes, so that nobody else's are touched.
+const PROTOCOL: RouteProtocol = RouteProtocol::Other(107);
+const VNI: u32 = 1;
+const VXLAN_PORT: u16 = 4789;
 
-/// A tool that failed.
-#[derive(Debug, Error)]
+/// What can go wrong with the kernel.
+#[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The tool could not be run.
-    #[error("cannot run {tool}: {source}; is it installed?")]
-    Run {
-        /// The tool.
-        tool: &'static str,
-        /// Why not.
-        source: std::io::Error,
+    /// The netlink socket could not be opened.
+    #[error("cannot open a netlink socket")]
+    Socket(#[source] std::io::Error),
+    /// A request was refused.
+    #[error("cannot {what}: {source}")]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// What the kernel says.
+        source: Error,
     },
-    /// The tool failed.
-    #[error("{command}: {message}")]
-    Failed {
-        /// What was run.
-        command: String,
-        /// What it said.
-        message: String,
-    },
+    /// A device is missing.
+    #[error("there is no network device {0}")]
+    NoDevice(String),
 }
 
-async fn run(
-    tool: &'static str,
-    args: &[&str],
-    input: Option<&str>,
-) -> Result<String, KernelError> {
-    let source = |source| KernelError::Run { tool, source };
-    let mut child = Command::new(tool)
-        .args(args)
-        .stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(source)?;
-    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-        stdin.write_all(input.as_bytes()).await.map_err(source)?;
+fn refused(what: impl Into<String>) -> impl FnOnce(Error) -> KernelError {
+    let what = what.into();
+    |source| KernelError::Refused { what, source }
+}
+
+/// The kernel's network of this process' namespace.
+pub struct Kernel {
+    handle: Handle,
+}
+
+impl Kernel {
+    /// Opens a netlink socket; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// If that is not allowed.
+    pub fn open() -> Result<Self, KernelError> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(KernelError::Socket)?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
     }
-    let output = child.wait_with_output().await.map_err(source)?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+
+    async fn index(&self, name: &str) -> Result<u32, KernelError> {
+        let request = self.handle.link().get().match_name(name.to_owned());
+        let found = request.execute().try_next().await;
+        match found {
+            Ok(Some(link)) => Ok(link.header.index),
+            // The kernel says ENODEV.
+            Ok(None) | Err(_) => Err(KernelError::NoDevice(name.to_owned())),
+        }
     }
-    Err(KernelError::Failed {
-        command: format!("{tool} {}", args.join(" ")),
-        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
-}
 
-async fn ip(args: &[&str]) -> Result<String, KernelError> {
-    run("ip", args, None).await
-}
-
-/// Whether an address is on a link of this node, that is, reached without a router.
-///
-/// # Errors
-/// If the kernel has no route to it at all.
-pub async fn is_on_link(address: Ipv4Addr) -> Result<bool, KernelError> {
-    let answer = ip(&["-j", "route", "get", &address.to_string()]).await?;
-    let routes: Value = serde_json::from_str(&answer).unwrap_or_default();
-    Ok(routes[0]["gateway"].is_null())
-}
-
-/// Our routes, as the kernel has them.
-///
-/// # Errors
-/// If they cannot be listed.
-pub async fn present() -> Result<BTreeSet<Route>, KernelError> {
-    let answer = ip(&["-j", "route", "show", "proto", &ROUTE_PROTOCOL.to_string()]).await?;
-    let routes: Value = serde_json::from_str(&answer).unwrap_or_default();
-    let neighbours: Value = serde_json::from_str(
-        &run("bridge", &["-j", "fdb", "show", "dev", DEVICE], None)
-            .await
-            .unwrap_or_default(),
-    )
-    .unwrap_or_default();
-    let routes = routes.as_array().into_iter().flatten();
-    Ok(routes
-        .filter_map(|route| read_route(route, &neighbours))
-        .collect())
-}
-
-fn read_route(route: &Value, neighbours: &Value) -> Option<Route> {
-    let destination = route["dst"].as_str()?;
-    let pods: Ipv4Net = destination
-        .parse()
-        .or_else(|_| format!("{destination}/32").parse())
-        .ok()?;
-    let gateway: Ipv4Addr = route["gateway"].as_str()?.parse().ok()?;
-    if route["dev"] != DEVICE {
-        return Some(Route::Direct(Peer {
-            address: gateway,
-            pods,
-        }));
-    }
-    // The gateway is the other node's network; its address stands in the
-    // forwarding table, under a MAC made from it.
-    let address = neighbours.as_array()?.iter().find_map(|entry| {
-        let address: Ipv4Addr = entry["dst"].as_str()?.parse().ok()?;
-        (entry["mac"].as_str()? == vxlan_mac(address) && gateway == pods.network())
-            .then_some(address)
-    });
-    address.map(|address| Route::Vxlan(Peer { address, pods }))
-}
-
-/// Makes the VXLAN device unless it is there.
-///
-/// # Errors
-/// If the kernel refuses.
-pub async fn ensure_device(own: Ipv4Addr, pods: Ipv4Net) -> Result<(), KernelError> {
-    if ip(&["link", "show", DEVICE]).await.is_err() {
-        let (id, port, local) = (
-            VXLAN_ID.to_string(),
-            VXLAN_PORT.to_string(),
-            own.to_string(),
-        );
-        let add = [
-            "link",
-            "add",
-            DEVICE,
-            "address",
-            &vxlan_mac(own),
-            "type",
-            "vxlan",
+    /// The networks that the node is attached to, without loopback and the
+    /// bridge of its own pods.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub async fn facts(&self, bridge: &str) -> Result<Facts, KernelError> {
+        let own = [
+            self.index("lo").await.ok(),
+            self.index(bridge).await.ok(),
+            self.index(VXLAN_DEVICE).await.ok(),
         ];
-        let mut add = add.to_vec();
-        add.extend(["id", &id, "dstport", &port, "local", &local, "nolearning"]);
-        ip(&add).await?;
-    }
-    let address = format!("{}/32", pods.network());
-    ip(&["addr", "replace", &address, "dev", DEVICE]).await?;
-    ip(&["link", "set", DEVICE, "up"]).await.map(drop)
-}
-
-/// Adds or replaces a route.
-///
-/// # Errors
-/// If the kernel refuses.
-pub async fn add(route: &Route) -> Result<(), KernelError> {
-    let protocol = ROUTE_PROTOCOL.to_string();
-    let peer = route.peer();
-    let (pods, address) = (peer.pods.to_string(), peer.address.to_string());
-    match route {
-        Route::Direct(_) => {
-            ip(&[
-                "route", "replace", &pods, "via", &address, "proto", &protocol,
-            ])
-            .await?;
+        let all: Vec<_> = self
+            .handle
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(refused("list addresses"))?;
+        let mut networks = Vec::new();
+        for message in all {
+            if own.contains(&Some(message.header.index)) {
+                continue;
+            }
+            for attribute in &message.attributes {
+                if let AddressAttribute::Address(IpAddr::V4(address)) = attribute
+                    && let Ok(network) = Ipv4Net::new(*address, message.header.prefix_len)
+                {
+                    networks.push(network.trunc());
+                }
+            }
         }
-        Route::Vxlan(_) => {
-            let (gateway, mac) = (peer.pods.network().to_string(), vxlan_mac(peer.address));
-            ip(&[
-                "neigh",
-                "replace",
-                &gateway,
-                "lladdr",
-                &mac,
-                "dev",
-                DEVICE,
-                "nud",
-                "permanent",
-            ])
-            .await?;
-            run(
-                "bridge",
-                &["fdb", "replace", &mac, "dev", DEVICE, "dst", &address],
-                None,
-            )
-            .await?;
-            let route = [
-                "route", "replace", &pods, "via", &gateway, "dev", DEVICE, "onlink", "proto",
-                &protocol,
-            ];
-            ip(&route).await?;
+        Ok(Facts { networks })
+    }
+
+    /// The routes that are ours.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub async fn routes(&self) -> Result<BTreeSet<Route>, KernelError> {
+        let tunnel = self.index(VXLAN_DEVICE).await.ok();
+        let request = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let all: Vec<RouteMessage> = self
+            .handle
+            .route()
+            .get(request)
+            .execute()
+            .try_collect()
+            .await
+            .map_err(refused("list routes"))?;
+        let ours = all.iter().filter(|route| route.header.protocol == PROTOCOL);
+        Ok(ours.filter_map(|route| parse(route, tunnel)).collect())
+    }
+
+    /// Makes the tunnel device, if it is not there.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub async fn ensure_tunnel(&self, own: Ipv4Addr) -> Result<(), KernelError> {
+        let mut index = self.index(VXLAN_DEVICE).await;
+        if index.is_err() {
+            let device = LinkVxlan::new(VXLAN_DEVICE, VNI)
+                .port(VXLAN_PORT)
+                .local(own)
+                .learning(false)
+                .address(Tunnel::hardware_address(own).to_vec())
+                .build();
+            let made = self.handle.link().add(device).execute().await;
+            made.map_err(refused("make the tunnel device"))?;
+            index = self.index(VXLAN_DEVICE).await;
+        }
+        let up = LinkUnspec::new_with_index(index?).up().build();
+        let set = self.handle.link().set(up).execute().await;
+        set.map_err(refused("start the tunnel device"))
+    }
+
+    /// Carries out one action; what is already as wanted is no error.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub async fn carry_out(&self, action: &Action) -> Result<(), KernelError> {
+        match action {
+            Action::AddRoute(route) => {
+                let message = self.message(route).await?;
+                let request = self.handle.route().add(message).replace();
+                let what = format!("add a route to {}", route.destination);
+                request.execute().await.map_err(refused(what))
+            }
+            Action::RemoveRoute(route) => {
+                let message = self.message(route).await?;
+                // It may have gone with its device.
+                let _ = self.handle.route().del(message).execute().await;
+                Ok(())
+            }
+            Action::AddTunnel(tunnel) => self.add_tunnel(tunnel).await,
+            Action::RemoveTunnel(tunnel) => self.remove_tunnel(tunnel).await,
         }
     }
-    Ok(())
-}
 
-/// Removes a route.
-///
-/// # Errors
-/// If the kernel refuses.
-pub async fn remove(route: &Route) -> Result<(), KernelError> {
-    let peer = route.peer();
-    ip(&[
-        "route",
-        "del",
-        &peer.pods.to_string(),
-        "proto",
-        &ROUTE_PROTOCOL.to_string(),
-    ])
-    .await?;
-    if let Route::Vxlan(_) = route {
-        let (gateway, mac) = (peer.pods.network().to_string(), vxlan_mac(peer.address));
-        // They may be gone with the device.
-        let _ = ip(&["neigh", "del", &gateway, "dev", DEVICE]).await;
-        let _ = run(
-            "bridge",
-            &[
-                "fdb",
-                "del",
-                &mac,
-                "dev",
-                DEVICE,
-                "dst",
-                &peer.address.to_string(),
-            ],
-            None,
-        )
-        .await;
-    }
-    Ok(())
-}
-
-/// The rules that hide pods behind the node when they talk to what is outside
-/// the cluster.
-#[must_use]
-pub fn masquerade_rules(pods: Ipv4Net, cluster: Ipv4Net) -> String {
-    format!(
-        "table ip {TABLE}\n\
-         delete table ip {TABLE}\n\
-         table ip {TABLE} {{\n\
-         \tchain postrouting {{\n\
-         \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
-         \t\tip saddr {pods} ip daddr != {cluster} ip daddr != 224.0.0.0/4 oifname != \"lo\" masquerade\n\
-         \t}}\n\
-         }}\n"
-    )
-}
-
-/// Loads the masquerading rules.
-///
-/// # Errors
-/// If nft refuses.
-pub async fn masquerade(pods: Ipv4Net, cluster: Ipv4Net) -> Result<(), KernelError> {
-    run("nft", &["-f", "-"], Some(&masquerade_rules(pods, cluster)))
-        .await
-        .map(drop)
-}
-
-/// Switches that a node's network needs.
-const SYSCTLS: [(&str, &str); 3] = [
-    ("net/ipv4/ip_forward", "1"),
-    // Replies between two pods of one bridge pass the rules that undo the
-    // Service address only if bridged packets are seen by them.
-    ("net/bridge/bridge-nf-call-iptables", "1"),
-    ("net/ipv4/conf/all/rp_filter", "0"),
-];
-
-/// Sets the kernel's switches; returns those that could not be set, with the reason.
-#[must_use]
-pub fn sysctls() -> Vec<(String, std::io::Error)> {
-    let set = |(name, value): &(&str, &str)| {
-        let path = format!("/proc/sys/{name}");
-        if std::fs::read_to_string(&path).is_ok_and(|present| present.trim() == *value) {
-            return None;
+    async fn message(&self, route: &Route) -> Result<RouteMessage, KernelError> {
+        let Route {
+            destination,
+            gateway,
+            tunnel,
+        } = route;
+        let mut message = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(destination.network(), destination.prefix_len())
+            .gateway(*gateway)
+            .protocol(PROTOCOL);
+        if *tunnel {
+            // The gateway lies inside the destination itself.
+            message = message
+                .output_interface(self.index(VXLAN_DEVICE).await?)
+                .onlink();
         }
-        std::fs::write(path, value)
-            .err()
-            .map(|error| (name.replace('/', "."), error))
-    };
-    SYSCTLS.iter().filter_map(set).collect()
+        Ok(message.build())
+    }
+
+    async fn add_tunnel(&self, tunnel: &Tunnel) -> Result<(), KernelError> {
+        let device = self.index(VXLAN_DEVICE).await?;
+        let hardware = Tunnel::hardware_address(tunnel.node);
+        let what = format!("add the tunnel to {}", tunnel.node);
+        let neighbour = self
+            .handle
+            .neighbours()
+            .add(device, IpAddr::V4(tunnel.inner))
+            .link_local_address(&hardware)
+            .replace();
+        neighbour.execute().await.map_err(refused(what.clone()))?;
+        let forwarding = self
+            .handle
+            .neighbours()
+            .add_bridge(device, &hardware)
+            .flags(NeighbourFlags::Own)
+            .destination(IpAddr::V4(tunnel.node))
+            .replace();
+        forwarding.execute().await.map_err(refused(what))
+    }
+
+    async fn remove_tunnel(&self, tunnel: &Tunnel) -> Result<(), KernelError> {
+        let device = self.index(VXLAN_DEVICE).await?;
+        let hardware = Tunnel::hardware_address(tunnel.node);
+        let neighbours = self.handle.neighbours();
+        let messages: [NeighbourMessage; 2] = [
+            message_of(neighbours.add(device, IpAddr::V4(tunnel.inner))),
+            message_of(
+                neighbours
+                    .add_bridge(device, &hardware)
+                    .flags(NeighbourFlags::Own)
+                    .destination(IpAddr::V4(tunnel.node)),
+            ),
+        ];
+        for message in messages {
+            // It may have gone with its device.
+            let _ = self.handle.neighbours().del(message).execute().await;
+        }
+        Ok(())
+    }
+
+    /// Service addresses get a source address even where there is no default
+    /// route: the lookup comes before the proxy's rules change the destination.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub async fn ensure_service_route(
+        &self,
+        range: Ipv4Net,
+        own: Ipv4Addr,
+    ) -> Result<(), KernelError> {
+        let message = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(range.network(), range.prefix_len())
+            .output_interface(self.index("lo").await?)
+            .pref_source(own)
+            .scope(RouteScope::Link)
+            .protocol(PROTOCOL)
+            .build();
+        let request = self.handle.route().add(message).replace();
+        let what = format!("add a route to the Service range {range}");
+        request.execute().await.map_err(refused(what))
+    }
 }
 
-/// Removes what this crate has made.
-///
-/// # Errors
-/// If the kernel refuses.
-pub async fn cleanup() -> Result<(), KernelError> {
-    for route in present().await? {
-        remove(&route).await?;
+fn message_of(mut request: rtnetlink::NeighbourAddRequest) -> NeighbourMessage {
+    request.message_mut().clone()
+}
+
+/// `None` for routes that are not to pods, such as the Service range's.
+fn parse(route: &RouteMessage, tunnel: Option<u32>) -> Option<Route> {
+    let (mut destination, mut gateway, mut device) = (None, None, None);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                destination = Some(*address)
+            }
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+            RouteAttribute::Oif(index) => device = Some(*index),
+            _ => {}
+        }
     }
-    let _ = ip(&["link", "del", DEVICE]).await;
-    let _ = run("nft", &["delete", "table", "ip", TABLE], None).await;
-    Ok(())
+    Some(Route {
+        destination: Ipv4Net::new(destination?, route.header.destination_prefix_length).ok()?,
+        gateway: gateway?,
+        tunnel: device.is_some() && device == tunnel,
+    })
 }

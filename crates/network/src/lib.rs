@@ -1,17 +1,22 @@
-//! The pod network of one node: CNI configuration, routes to the pods of other
-//! nodes, and masquerading of what leaves the cluster.
+//! The pod network of a node: a bridge for its pods, and routes to the pods of
+//! the other nodes.
 //!
-//! Nodes that share a link reach each other's pods by plain routes; others
-//! through a VXLAN device. What is wanted is computed from the Node objects
-//! ([`plan`]), compared with what the kernel has, and only the difference is
-//! carried out ([`kernel`]).
+//! Pods get their interfaces from the standard CNI plugins; [`conflist`] says
+//! how. [`Desired::build`] says which routes the other nodes' pod ranges need,
+//! straight to the node when it is a neighbour on one link and through a VXLAN
+//! device otherwise; [`plan`] says what to change. All of it is pure.
+//! [`Network`] follows the nodes and carries plans out.
 //!
-//! **Invariant:** only routes of protocol [`plan::ROUTE_PROTOCOL`], the device
-//! [`plan::DEVICE`] and the table [`kernel::TABLE`] are ever changed or removed.
+//! **Invariants:** only routes with our own protocol number, the device
+//! `kontiki0`, the bridge's configuration file and the table `kontiki-network`
+//! are touched. Stopping leaves everything in place: running pods keep their network.
 
-pub mod cni;
-pub mod kernel;
-pub mod plan;
-mod run;
+mod cni;
+mod kernel;
+mod network;
+mod plan;
 
-pub use run::{Network, NetworkConfig, NetworkError};
+pub use cni::{CniConfig, conflist};
+pub use kernel::{Kernel, KernelError};
+pub use network::{Network, NetworkConfig, NetworkError};
+pub use plan::{Action, Desired, Facts, Peer, Route, Tunnel, VXLAN_DEVICE, peers, plan};

@@ -1,142 +1,197 @@
-//! Which routes a node needs, computed from the Node objects.
+//! From nodes to routes, and from routes to changes.
 
-use ipnet::Ipv4Net;
-use kontiki_object::Object;
+use ipnet::{IpNet, Ipv4Net};
+use kontiki_object::{Object, SharedObject, Value};
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-/// Marks our routes in the kernel's table, so that nobody else's are touched.
-pub const ROUTE_PROTOCOL: u8 = 75;
-/// The VXLAN device.
-pub const DEVICE: &str = "kontiki0";
-/// VXLAN's port as the kernel has used it since before its standard.
-pub const VXLAN_PORT: u16 = 8472;
-/// The network's identifier.
-pub const VXLAN_ID: u32 = 75;
+/// The tunnel device.
+pub const VXLAN_DEVICE: &str = "kontiki0";
 
-/// What matters of another node.
+/// Another node, as far as its pods are concerned.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Peer {
+    /// Its name.
+    pub name: String,
     /// Its address.
     pub address: Ipv4Addr,
-    /// Where its pods get their addresses from.
-    pub pods: Ipv4Net,
+    /// The addresses of its pods.
+    pub pod_ranges: BTreeSet<Ipv4Net>,
 }
 
-/// A route to another node's pods.
+/// What is known of the own node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The networks that the node is directly attached to.
+    pub networks: Vec<Ipv4Net>,
+}
+
+/// A route to pods of another node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Route {
-    /// The node is on the link.
-    Direct(Peer),
-    /// The node is behind a router.
-    Vxlan(Peer),
+pub struct Route {
+    /// Where to.
+    pub destination: Ipv4Net,
+    /// Through which neighbour.
+    pub gateway: Ipv4Addr,
+    /// Whether through the tunnel.
+    pub tunnel: bool,
 }
 
-impl Route {
-    /// The node.
+/// The far end of the tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tunnel {
+    /// The node's address.
+    pub node: Ipv4Addr,
+    /// The address that routes name: the first of its pod range.
+    pub inner: Ipv4Addr,
+}
+
+impl Tunnel {
+    /// The hardware address of a node's end. It follows from the node's
+    /// address, so that nodes need not tell each other.
     #[must_use]
-    pub fn peer(&self) -> &Peer {
-        match self {
-            Self::Direct(peer) | Self::Vxlan(peer) => peer,
-        }
+    pub fn hardware_address(node: Ipv4Addr) -> [u8; 6] {
+        let [a, b, c, d] = node.octets();
+        // Locally administered, unicast.
+        [0x0a, 0x6b, a, b, c, d]
     }
 }
 
-/// The first IPv4 pod network of a node.
-#[must_use]
-pub fn pod_cidr(node: &Object) -> Option<Ipv4Net> {
-    let several = node
-        .get(&["spec", "podCIDRs"])
-        .and_then(|list| list.as_array())
-        .into_iter()
-        .flatten();
-    let single = node.get(&["spec", "podCIDR"]);
-    several
-        .chain(single)
-        .filter_map(|text| text.as_str()?.parse().ok())
-        .next()
+/// What shall be there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// Routes.
+    pub routes: BTreeSet<Route>,
+    /// Far ends of the tunnel.
+    pub tunnels: BTreeSet<Tunnel>,
 }
 
-/// The first internal IPv4 address of a node.
-#[must_use]
-pub fn internal_ip(node: &Object) -> Option<Ipv4Addr> {
-    let addresses = node.get(&["status", "addresses"])?.as_array()?;
+/// A change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it all")]
+pub enum Action {
+    AddTunnel(Tunnel),
+    AddRoute(Route),
+    RemoveRoute(Route),
+    RemoveTunnel(Tunnel),
+}
+
+/// The internal address of a node.
+fn internal_address(node: &Object) -> Option<Ipv4Addr> {
+    let addresses = node.get(&["status", "addresses"]).and_then(Value::as_array);
     addresses
-        .iter()
+        .into_iter()
+        .flatten()
         .filter(|address| address["type"] == "InternalIP")
         .find_map(|address| address["address"].as_str()?.parse().ok())
 }
 
-/// Every other node that has pods and an address.
-pub fn peers<'a>(nodes: impl IntoIterator<Item = &'a Object>, own: &str) -> BTreeSet<Peer> {
-    nodes
+/// The pod ranges of a node.
+pub(crate) fn pod_ranges(node: &Object) -> Vec<IpNet> {
+    let list = node.get(&["spec", "podCIDRs"]).and_then(Value::as_array);
+    let mut found: Vec<IpNet> = list
         .into_iter()
+        .flatten()
+        .chain(node.get(&["spec", "podCIDR"]))
+        .filter_map(|range| range.as_str()?.parse().ok())
+        .map(|range: IpNet| range.trunc())
+        .collect();
+    found.dedup();
+    if found.len() > 1 && found[0] == found[found.len() - 1] {
+        found.pop();
+    }
+    found
+}
+
+/// The nodes other than `own` that have pods and an address.
+#[must_use]
+pub fn peers(nodes: &[SharedObject], own: &str) -> BTreeSet<Peer> {
+    nodes
+        .iter()
         .filter(|node| node.name() != own)
         .filter_map(|node| {
+            let ranges = pod_ranges(node)
+                .into_iter()
+                .filter_map(|range| match range {
+                    IpNet::V4(v4) => Some(v4),
+                    IpNet::V6(_) => None,
+                });
             Some(Peer {
-                address: internal_ip(node)?,
-                pods: pod_cidr(node)?,
+                name: node.name().to_owned(),
+                address: internal_address(node)?,
+                pod_ranges: ranges.collect(),
             })
         })
+        .filter(|peer| !peer.pod_ranges.is_empty())
         .collect()
 }
 
-/// A MAC address for a node's VXLAN device that every other node can compute.
-#[must_use]
-pub fn vxlan_mac(address: Ipv4Addr) -> String {
-    let [a, b, c, d] = address.octets();
-    // Locally administered, unicast.
-    format!("02:4b:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+/// The own node's address.
+pub(crate) fn own_address(nodes: &[SharedObject], own: &str) -> Option<IpAddr> {
+    let node = nodes.iter().find(|node| node.name() == own)?;
+    internal_address(node).map(IpAddr::V4)
 }
 
-/// What has to be done to get from `present` to `wanted`: removals first, so
-/// that a network that moved from one node to another is free.
+impl Desired {
+    /// Straight to neighbours, through the tunnel to everybody else.
+    #[must_use]
+    pub fn build(peers: &BTreeSet<Peer>, facts: &Facts) -> Self {
+        let mut desired = Self::default();
+        let mut taken: BTreeSet<Ipv4Net> = BTreeSet::new();
+        for peer in peers {
+            let is_neighbour = facts.networks.iter().any(|n| n.contains(&peer.address));
+            for range in &peer.pod_ranges {
+                // Two nodes with one range is a mistake; the first by name keeps it.
+                if !taken.insert(*range) {
+                    continue;
+                }
+                let gateway = if is_neighbour {
+                    peer.address
+                } else {
+                    range.network()
+                };
+                desired.routes.insert(Route {
+                    destination: *range,
+                    gateway,
+                    tunnel: !is_neighbour,
+                });
+                if !is_neighbour {
+                    desired.tunnels.insert(Tunnel {
+                        node: peer.address,
+                        inner: range.network(),
+                    });
+                }
+            }
+        }
+        desired
+    }
+}
+
+/// What leads from one state to another: far ends come before the routes that
+/// need them and go after them. A route that changes is replaced, not removed.
 #[must_use]
-pub fn difference(present: &BTreeSet<Route>, wanted: &BTreeSet<Route>) -> (Vec<Route>, Vec<Route>) {
-    let remove = present.difference(wanted).cloned().collect();
-    let add = wanted.difference(present).cloned().collect();
-    (remove, add)
+pub fn plan(current: &Desired, desired: &Desired) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let fresh = desired.tunnels.difference(&current.tunnels).cloned();
+    actions.extend(fresh.map(Action::AddTunnel));
+    let fresh = desired.routes.difference(&current.routes).cloned();
+    actions.extend(fresh.map(Action::AddRoute));
+    let is_replaced = |old: &&Route| {
+        desired
+            .routes
+            .iter()
+            .any(|new| new.destination == old.destination)
+    };
+    let gone = current
+        .routes
+        .difference(&desired.routes)
+        .filter(|r| !is_replaced(r))
+        .cloned();
+    actions.extend(gone.map(Action::RemoveRoute));
+    let gone = current.tunnels.difference(&desired.tunnels).cloned();
+    actions.extend(gone.map(Action::RemoveTunnel));
+    actions
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn node(name: &str, ip: &str, cidr: &str) -> Object {
-        let tree = json!({
-            "metadata": {"name": name},
-            "spec": {"podCIDR": cidr, "podCIDRs": ["fd00::/64", cidr]},
-            "status": {"addresses": [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": ip}]},
-        });
-        Object::from_value(tree).expect("a map")
-    }
-
-    #[test]
-    fn every_other_complete_node_is_a_peer() {
-        let nodes = [
-            node("a", "10.0.0.1", "10.244.0.0/24"),
-            node("b", "10.0.0.2", "10.244.1.0/24"),
-            node("c", "10.0.0.3", ""),
-        ];
-        let peers = peers(&nodes, "a");
-        let expected = Peer {
-            address: Ipv4Addr::new(10, 0, 0, 2),
-            pods: "10.244.1.0/24".parse().expect("a network"),
-        };
-        assert_eq!(peers, BTreeSet::from([expected]));
-    }
-
-    #[test]
-    fn only_the_difference_is_carried_out() {
-        let peer = |n: u8| Peer {
-            address: Ipv4Addr::new(10, 0, 0, n),
-            pods: Ipv4Net::new(Ipv4Addr::new(10, 244, n, 0), 24).expect("a network"),
-        };
-        let present = BTreeSet::from([Route::Direct(peer(1)), Route::Direct(peer(2))]);
-        let wanted = BTreeSet::from([Route::Direct(peer(2)), Route::Vxlan(peer(1))]);
-        let (remove, add) = difference(&present, &wanted);
-        assert_eq!(remove, [Route::Direct(peer(1))]);
-        assert_eq!(add, [Route::Vxlan(peer(1))]);
-    }
-}
+mod tests;
