@@ -49,7 +49,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             print(name, readers, took, seconds);
         }
     }
-    for replica in &replicas {
+    let survivors = fail_over(replicas, leader).await;
+    for replica in &survivors {
         replica.shutdown().await;
     }
     std::fs::remove_dir_all(&dir)?;
@@ -141,6 +142,39 @@ async fn measure(
     }
     all.sort_unstable();
     all
+}
+
+/// Drops the leader while a follower is written to; prints the longest gap
+/// between two acknowledged writes.
+async fn fail_over(mut replicas: Replicas, leader: usize) -> Replicas {
+    let dead = replicas.remove(leader);
+    let store = replicas[0].clone();
+    let writer = tokio::spawn(async move {
+        let (mut last, mut gap, begun) = (Instant::now(), Duration::ZERO, Instant::now());
+        while begun.elapsed() < Duration::from_secs(4) {
+            let put = PutRequest {
+                key: "failover".into(),
+                ..PutRequest::default()
+            };
+            let txn = TxnRequest {
+                success: vec![Op::Put(put)],
+                ..TxnRequest::default()
+            };
+            if store.txn(txn).await.is_ok() {
+                gap = gap.max(last.elapsed());
+                last = Instant::now();
+            }
+        }
+        gap
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(dead);
+    let gap = writer.await.unwrap_or_default();
+    println!(
+        "leader dropped: longest gap between acknowledged writes {} ms",
+        gap.as_millis()
+    );
+    replicas
 }
 
 fn print(name: &str, tasks: usize, took: Vec<Duration>, seconds: u64) {

@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn keeping_alive_moves_the_deadline_until_the_end_was_proposed() {
         let mut deadlines = Deadlines::default();
-        deadlines.grant(1, SECOND * 5, SECOND * 0);
+        deadlines.grant(1, SECOND * 5, Duration::ZERO);
         assert_eq!(deadlines.renew(1, SECOND * 4), Some(SECOND * 5));
         assert_eq!(deadlines.expired(SECOND * 5, 9), NONE);
         assert_eq!(deadlines.remaining(1, SECOND * 6), Some(SECOND * 3));
@@ -276,7 +276,7 @@ mod tests {
     fn many_ends_at_once_come_in_bounded_portions() {
         let mut deadlines = Deadlines::default();
         for id in 1..=10 {
-            deadlines.grant(id, SECOND, SECOND * 0);
+            deadlines.grant(id, SECOND, Duration::ZERO);
         }
         assert_eq!(deadlines.expired(SECOND, 4).len(), 4);
         assert_eq!(deadlines.expired(SECOND, 4).len(), 4);

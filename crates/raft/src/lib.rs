@@ -37,7 +37,6 @@ mod upkeep;
 mod waiters;
 mod window;
 
-#[expect(clippy::all, reason = "generated from proto/raft")]
 mod wire {
     tonic::include_proto!("kontiki.raft.v1");
 

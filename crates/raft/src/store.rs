@@ -30,7 +30,10 @@ use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rand::Rng;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
@@ -101,6 +104,12 @@ pub enum StartError {
         /// What does not fit.
         reason: String,
     },
+    /// Another process uses the data directory.
+    #[error("{data_dir} is in use by another process; is this member running already?")]
+    Locked {
+        /// The data directory.
+        data_dir: String,
+    },
     /// The peers' address cannot be listened on.
     #[error("cannot listen for peers on {address}: {source}")]
     Listen {
@@ -122,6 +131,8 @@ pub struct ReplicatedStore {
     replica: Arc<Replica>,
     proposer: Proposer,
     tasks: Mutex<JoinSet<()>>,
+    /// Held for as long as this process uses the data directory.
+    _lock: Option<File>,
 }
 
 impl ReplicatedStore {
@@ -132,7 +143,10 @@ impl ReplicatedStore {
         engine: Arc<dyn Engine>,
         registry: &mut Registry,
     ) -> Result<Self, StartError> {
-        Self::start_in(Environment::default(), config, engine, registry).await
+        let lock = lock_dir(&config.data_dir)?;
+        let mut store = Self::start_in(Environment::default(), config, engine, registry).await?;
+        store._lock = Some(lock);
+        Ok(store)
     }
 
     /// Like [`Self::start`], in an environment of one's own.
@@ -222,6 +236,7 @@ impl ReplicatedStore {
             replica,
             proposer,
             tasks: Mutex::new(tasks),
+            _lock: None,
         })
     }
 
@@ -343,6 +358,26 @@ impl Drop for ReplicatedStore {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { raft.shutdown().await });
         }
+    }
+}
+
+fn lock_dir(dir: &Path) -> Result<File, StartError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(dir.join("LOCK"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StartError::Locked {
+            data_dir: dir.display().to_string(),
+        }),
+        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
 

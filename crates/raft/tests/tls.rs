@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use kontiki_mvcc::MemoryEngine;
-use kontiki_raft::{InitialMember, PeerTls, ReplicatedConfig, ReplicatedStore};
+use kontiki_raft::{InitialMember, PeerTls, ReplicatedConfig, ReplicatedStore, StartError};
 use kontiki_store::{KeyRange, Op, PutRequest, RangeRequest, Store, TxnRequest};
 use prometheus_client::registry::Registry;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -123,6 +123,21 @@ async fn three_members_replicate_over_mutual_tls_on_real_disks() {
     for store in &stores {
         store.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_data_directory_is_used_by_one_process_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = || InitialMember {
+        name: "a".into(),
+        peer_address: free_address(),
+    };
+    let config = || ReplicatedConfig::new(dir.path(), "a", vec![member()]);
+    let first = start(vec![config()]).await;
+    let engine = Arc::new(MemoryEngine::new());
+    let second = ReplicatedStore::start(config(), engine, &mut Registry::default()).await;
+    assert!(matches!(second.map(drop), Err(StartError::Locked { .. })));
+    drop(first);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

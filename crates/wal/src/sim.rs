@@ -209,7 +209,7 @@ impl State {
             let from = offset + at;
             let to = ((from / SECTOR_BYTES + 1) * SECTOR_BYTES).min(offset + data.len());
             let visible = to.min(content.len());
-            if self.next_random() % 2 == 0 && from < visible {
+            if self.next_random().is_multiple_of(2) && from < visible {
                 content[from..visible].copy_from_slice(&data[at..at + visible - from]);
             }
             at += to - from;

@@ -1,5 +1,7 @@
 //! The log on a simulated disk beside a dumb oracle.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use bytes::Bytes;
 use kontiki_wal::{
     Done, FsDisk, FullDisk, SimDisk, SimFault, SystemClock, Wal, WalConfig, WalError,
