@@ -234,6 +234,7 @@ fn presence(owner: &str, json: &str, field: &FieldRow, facts: &Facts) -> char {
             if field.required || plain { 'n' } else { 'p' }
         }
         Some(target) if form(target) == "object" && !field.required => 'p',
+        Some(_) if field.required && json == "spec" => 'v',
         Some(_) if field.required => 'a',
         Some(_) => 'p',
         None if !field.required && (json == "apiVersion" || json == "kind") => 'e',

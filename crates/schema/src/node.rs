@@ -225,7 +225,10 @@ impl<'a> Node<'a> {
     /// Whether the map or struct here has one owner.
     #[must_use]
     pub fn is_atomic(self) -> bool {
-        let of_type = self.type_ref().is_some_and(|ty| ty.atomic);
+        // Embedded objects have one owner, whatever is in them.
+        let of_type = self
+            .type_ref()
+            .is_some_and(|ty| ty.atomic || ty.form != Form::Object);
         match self.at {
             At::Atomic => true,
             At::Member(field) => of_type || field.map_type == Some(MapType::Atomic),

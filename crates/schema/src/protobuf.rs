@@ -6,6 +6,7 @@
 //! **Invariant:** decoding any bytes ends, without a panic, within a bounded
 //! depth and a number of messages bounded by the length of the input.
 
+mod complete;
 mod decode;
 mod encode;
 mod envelope;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use thiserror::Error;
 
+pub use complete::is_complete;
 pub use envelope::{
     Envelope, MAGIC, decode_object, encode_object, encode_object_as, has_envelope, open, seal,
     watch_frame,

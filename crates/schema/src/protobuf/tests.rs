@@ -337,3 +337,22 @@ fn prost_reads_what_we_write() {
         k8s_pb::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     >("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition");
 }
+
+#[test]
+fn members_without_a_tag_are_noticed() {
+    let pod = Schema::get()
+        .type_by_name("io.k8s.api.core.v1.Pod")
+        .expect("known");
+    assert!(is_complete(
+        pod,
+        &json!({"kind": "Pod", "spec": {"containers": [{"name": "c"}]}})
+    ));
+    assert!(!is_complete(
+        pod,
+        &json!({"spec": {"schedulingGroup": {"podGroupName": "g"}}})
+    ));
+    let workload = Schema::get()
+        .type_by_name("io.k8s.api.scheduling.v1alpha2.Workload")
+        .expect("known");
+    assert!(!is_complete(workload, &json!({})));
+}

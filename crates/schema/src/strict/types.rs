@@ -175,7 +175,7 @@ fn base64_error(text: &str) -> Option<String> {
         .bytes()
         .position(|c| !is_digit(c) && c != b'\r' && c != b'\n');
     // Without a foreign letter the fault is at the end: too few of them.
-    let at = at.unwrap_or(if text.len() % 4 == 0 {
+    let at = at.unwrap_or(if text.len().is_multiple_of(4) {
         body.len()
     } else {
         text.len() / 4 * 4
