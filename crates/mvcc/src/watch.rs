@@ -56,6 +56,8 @@ struct Watcher {
     /// Nothing before this revision is sent by apply; for an unsynced watcher
     /// where its history begins.
     next: Revision,
+    /// Up to here it was served from history, which may be ahead of the feed.
+    caught_up_to: Revision,
     wake: Arc<Notify>,
 }
 
@@ -119,6 +121,7 @@ impl Hub {
             prev_kv: request.prev_kv,
             synced,
             next,
+            caught_up_to: 0,
             wake: wake.clone(),
         };
         registry.watchers.insert(id, watcher);
@@ -171,7 +174,11 @@ impl Hub {
             .values_mut()
             .filter(|watcher| watcher.synced)
         {
-            watcher.lose_sync(watcher.next.max(old + 1));
+            let next = watcher.next.max(old + 1);
+            // One that waits for the future has nothing to catch up with.
+            if next <= revision {
+                watcher.lose_sync(next);
+            }
         }
     }
 
@@ -193,6 +200,7 @@ impl Hub {
             return true;
         };
         watcher.next = next;
+        watcher.caught_up_to = next - 1;
         watcher.synced = next > revision;
         watcher.synced
     }
@@ -201,7 +209,11 @@ impl Hub {
     fn answer_progress(&self, id: WatcherId, permit: mpsc::Permit<'_, WatchItem>) -> bool {
         let registry = self.registry.lock();
         match registry.watchers.get(&id) {
-            Some(watcher) if watcher.synced => permit.send(WatchItem::Progress(registry.revision)),
+            Some(watcher) if watcher.synced => {
+                permit.send(WatchItem::Progress(
+                    registry.revision.max(watcher.caught_up_to),
+                ));
+            }
             Some(_) => return false,
             None => {}
         }
