@@ -1,0 +1,155 @@
+//! What is done to requests between authorization and the store: an ordered
+//! list of plugins, one file each, with the names of upstream's.
+
+mod default_toleration_seconds;
+mod limit_ranger;
+mod namespace_lifecycle;
+mod pod;
+mod priority;
+mod service_account;
+mod storage_object_in_use;
+mod taint_nodes_by_condition;
+
+use crate::registry::{Registry, RequestContext, Target};
+use async_trait::async_trait;
+use kontiki_kinds::Tree;
+use kontiki_object::{SharedObject, Status};
+use std::sync::Arc;
+
+/// What a request does to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the API's own")]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+    Connect,
+}
+
+/// One request as plugins see it.
+pub struct Attributes<'a> {
+    /// Who asks, and when.
+    pub context: &'a RequestContext,
+    /// What it is about.
+    pub target: &'a Target,
+    /// What it does.
+    pub operation: Operation,
+    /// The object as it shall be.
+    pub object: Option<&'a mut Tree>,
+    /// The object as it is.
+    pub old: Option<&'a Tree>,
+    /// Whether nothing is stored.
+    pub dry_run: bool,
+    /// For looking at other objects.
+    pub registry: &'a Registry,
+}
+
+impl Attributes<'_> {
+    /// Whether it is about a resource itself, not one of its subresources.
+    #[must_use]
+    pub fn is_for(&self, group: &str, resource: &str) -> bool {
+        let kind = &self.target.kind;
+        kind.group == group && kind.plural == resource && self.target.subresource.is_empty()
+    }
+
+    /// Another object as this server's cache has it.
+    #[must_use]
+    pub fn lookup(
+        &self,
+        group: &str,
+        version: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<SharedObject> {
+        let kind = self.registry.catalog().find(group, version, resource)?;
+        self.registry.cached(&kind, namespace, name)
+    }
+
+    /// All objects of a resource as this server's cache has them.
+    #[must_use]
+    pub fn list(
+        &self,
+        group: &str,
+        version: &str,
+        resource: &str,
+        namespace: &str,
+    ) -> Vec<SharedObject> {
+        self.registry
+            .catalog()
+            .find(group, version, resource)
+            .map(|kind| self.registry.cached_list(&kind, namespace))
+            .unwrap_or_default()
+    }
+}
+
+/// One plugin.
+#[async_trait]
+pub trait Plugin: Send + Sync {
+    /// Upstream's name.
+    fn name(&self) -> &'static str;
+
+    /// Changes the object, or refuses it.
+    async fn mutate(&self, _attributes: &mut Attributes<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// Refuses the object, or lets it pass.
+    async fn validate(&self, _attributes: &Attributes<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// The ordered list of plugins.
+pub struct Admission {
+    plugins: Vec<Arc<dyn Plugin>>,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self::new(vec![
+            Arc::new(namespace_lifecycle::NamespaceLifecycle),
+            Arc::new(limit_ranger::LimitRanger),
+            Arc::new(service_account::ServiceAccount),
+            Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
+            Arc::new(priority::Priority),
+            Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
+            Arc::new(storage_object_in_use::StorageObjectInUseProtection),
+        ])
+    }
+}
+
+impl Admission {
+    /// In this order.
+    #[must_use]
+    pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
+        Self { plugins }
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.plugins.iter().map(|plugin| plugin.name())
+    }
+
+    /// Lets every plugin change the object.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn mutate(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
+        for plugin in &self.plugins {
+            plugin.mutate(attributes).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets every plugin judge the object.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn validate(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
+        for plugin in &self.plugins {
+            plugin.validate(attributes).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,401 @@
+//! Requests that are passed on to a node: logs, exec, attach, port-forward, proxy.
+
+use crate::dial::DialTarget;
+use crate::http::Call;
+use crate::registry::Target;
+use ::http::header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
+use ::http::{Method, Request, Response, Uri};
+use axum::body::Body;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::FromRequestParts as _;
+use axum::response::IntoResponse as _;
+use hyper_util::rt::TokioIo;
+use kontiki_object::{Object, SharedObject, Status, Value};
+use kontiki_streaming::websocket::{
+    BridgeOptions, ChannelProtocol, EXEC_PROTOCOLS, PORT_FORWARD_PROTOCOLS, TUNNEL_PROTOCOL,
+    bridge_port_forward, bridge_websocket, tunnel_websocket,
+};
+use kontiki_streaming::{Outcome, is_upgrade, splice, upgrade};
+
+/// Subresources that are streams.
+#[must_use]
+pub fn is_stream(subresource: &str) -> bool {
+    matches!(subresource, "exec" | "attach" | "portforward" | "proxy")
+}
+
+/// Whether a request is passed on to a node.
+#[must_use]
+pub fn is_connect(target: &Target) -> bool {
+    target.kind.subresource(&target.subresource).is_some()
+        && (is_stream(&target.subresource) || target.subresource == "log")
+}
+
+/// What a node shall do.
+struct Errand {
+    node: String,
+    target: DialTarget,
+    path_and_query: String,
+}
+
+/// Passes a request on.
+///
+/// # Errors
+/// 404, 400 for what cannot be done now, 500 if the node cannot be reached.
+pub async fn answer(call: &mut Call, target: &Target, body: Body) -> Result<Response<Body>, Status> {
+    let errand = errand(call, target).await?;
+    if !is_upgrade(&call.parts.headers) {
+        if matches!(&*target.subresource, "exec" | "attach" | "portforward") {
+            return Err(Status::bad_request("Upgrade request required"));
+        }
+        return forward(call, &errand, body).await;
+    }
+    let is_websocket = call
+        .parts
+        .headers
+        .get(UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    match (&*target.subresource, is_websocket) {
+        ("exec" | "attach", true) => command_websocket(call, errand).await,
+        ("portforward", true) => ports_websocket(call, errand).await,
+        _ => pass_upgrade(call, errand).await,
+    }
+}
+
+async fn errand(call: &Call, target: &Target) -> Result<Errand, Status> {
+    let whole = Target::object(&target.kind, &target.namespace, &target.name);
+    let object = call.inner.registry.get(&whole, "").await?;
+    let query = call.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    match (&*target.kind.plural, &*target.subresource) {
+        ("nodes", _) => Ok(Errand {
+            node: object.name().to_owned(),
+            target: DialTarget::Kubelet,
+            path_and_query: format!("/{}{query}", call.info.rest),
+        }),
+        ("pods", "proxy") => pod_proxy(call, &object, &target.name, &query),
+        ("services", _) => service_proxy(call, target, &query),
+        ("pods", verb) => pod_errand(call, &object, verb, &query),
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+fn node_of(pod: &Object) -> Result<String, Status> {
+    pod.str_at(&["spec", "nodeName"]).map(str::to_owned).ok_or_else(|| {
+        Status::bad_request(format!("pod {} does not have a host assigned", pod.name()))
+    })
+}
+
+fn containers(pod: &Object) -> Vec<String> {
+    ["containers", "initContainers", "ephemeralContainers"]
+        .iter()
+        .filter_map(|list| pod.get(&["spec", list])?.as_array())
+        .flatten()
+        .filter_map(|container| container["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// The container that is meant; the default if none is named.
+fn container(call: &Call, pod: &Object) -> Result<String, Status> {
+    let all = containers(pod);
+    let name = call.query.get("container");
+    if !name.is_empty() {
+        if all.iter().any(|own| own == name) {
+            return Ok(name.to_owned());
+        }
+        return Err(Status::bad_request(format!(
+            "container {name} is not valid for pod {}",
+            pod.name()
+        )));
+    }
+    let main = pod.get(&["spec", "containers"]).and_then(Value::as_array);
+    let main: Vec<&str> = main
+        .into_iter()
+        .flatten()
+        .filter_map(|container| container["name"].as_str())
+        .collect();
+    match &main[..] {
+        [one] => Ok((*one).to_owned()),
+        [] => Err(Status::bad_request("a container name must be specified for the pod")),
+        many => Err(Status::bad_request(format!(
+            "a container name must be specified for pod {}, choose one of: [{}]",
+            pod.name(),
+            many.join(" ")
+        ))),
+    }
+}
+
+fn pod_errand(call: &Call, pod: &Object, verb: &str, query: &str) -> Result<Errand, Status> {
+    let (namespace, name) = (pod.namespace(), pod.name());
+    let path = match verb {
+        "portforward" => format!("/portForward/{namespace}/{name}{query}"),
+        verb => {
+            let container = container(call, pod)?;
+            let word = if verb == "log" { "containerLogs" } else { verb };
+            format!("/{word}/{namespace}/{name}/{container}{}", kubelet_query(query))
+        }
+    };
+    Ok(Errand {
+        node: node_of(pod)?,
+        target: DialTarget::Kubelet,
+        path_and_query: path,
+    })
+}
+
+/// The kubelet calls the switches of exec and attach otherwise.
+fn kubelet_query(query: &str) -> String {
+    let pairs = query.trim_start_matches('?').split('&').filter(|pair| !pair.is_empty());
+    let pairs: Vec<String> = pairs
+        .filter_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let is_on = !matches!(value, "" | "0" | "false");
+            match name {
+                "stdin" => is_on.then(|| "input=1".to_owned()),
+                "stdout" => is_on.then(|| "output=1".to_owned()),
+                "stderr" => is_on.then(|| "error=1".to_owned()),
+                "tty" => is_on.then(|| "tty=1".to_owned()),
+                "container" => None,
+                _ => Some(pair.to_owned()),
+            }
+        })
+        .collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}
+
+/// `scheme:name:port`, each part but the name optional.
+fn split_name(name: &str) -> (&str, &str, &str) {
+    let parts: Vec<&str> = name.split(':').collect();
+    match parts[..] {
+        [scheme, name, port] => (scheme, name, port),
+        [name, port] => ("", name, port),
+        _ => ("", name, ""),
+    }
+}
+
+fn pod_proxy(call: &Call, pod: &Object, name: &str, query: &str) -> Result<Errand, Status> {
+    let (_, _, port) = split_name(name);
+    let first = pod
+        .get(&["spec", "containers"])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|container| container["ports"].as_array())
+        .flatten()
+        .find_map(|port| port["containerPort"].as_u64());
+    let port = if port.is_empty() { first.unwrap_or(80).to_string() } else { port.to_owned() };
+    let address = pod
+        .str_at(&["status", "podIP"])
+        .ok_or_else(|| Status::unavailable(format!("pod {} has no address", pod.name())))?;
+    Ok(Errand {
+        node: node_of(pod)?,
+        target: DialTarget::Tcp(host_port(address, &port)),
+        path_and_query: format!("/{}{query}", call.info.rest),
+    })
+}
+
+fn host_port(address: &str, port: &str) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+/// A ready endpoint of a service, through the node that it is on.
+fn service_proxy(call: &Call, target: &Target, query: &str) -> Result<Errand, Status> {
+    let (_, name, port) = split_name(&target.name);
+    let unavailable = || {
+        Status::unavailable(format!("no endpoints available for service {:?}", target.name))
+    };
+    let registry = &call.inner.registry;
+    let kind = registry.catalog().find("discovery.k8s.io", "v1", "endpointslices");
+    let slices: Vec<SharedObject> = kind
+        .map(|kind| registry.cached_list(&kind, &target.namespace))
+        .unwrap_or_default();
+    let own = slices
+        .iter()
+        .filter(|slice| slice.label("kubernetes.io/service-name") == Some(name));
+    for slice in own {
+        let ports = slice.get(&["ports"]).and_then(Value::as_array);
+        let number = ports.into_iter().flatten().find_map(|entry| {
+            let number = entry["port"].as_u64()?;
+            let fits = port.is_empty() || entry["name"] == port || number.to_string() == port;
+            fits.then_some(number)
+        });
+        let endpoints = slice.get(&["endpoints"]).and_then(Value::as_array);
+        let ready = endpoints.into_iter().flatten().find_map(|endpoint| {
+            let is_ready = endpoint["conditions"]["ready"].as_bool().unwrap_or(true);
+            let node = endpoint["nodeName"].as_str().filter(|_| is_ready)?;
+            Some((node.to_owned(), endpoint["addresses"][0].as_str()?.to_owned()))
+        });
+        if let (Some(number), Some((node, address))) = (number, ready) {
+            return Ok(Errand {
+                node,
+                target: DialTarget::Tcp(host_port(&address, &number.to_string())),
+                path_and_query: format!("/{}{query}", call.info.rest),
+            });
+        }
+    }
+    Err(unavailable())
+}
+
+async fn dial(call: &Call, errand: &Errand) -> Result<Box<dyn crate::AsyncReadWrite>, Status> {
+    let dialer = &call.inner.config.dialer;
+    let dialed = dialer.dial(&errand.node, errand.target.clone()).await;
+    dialed.map_err(|error| Status::internal(format!("error dialing backend: {error}")))
+}
+
+const DROPPED: [HeaderName; 4] = [
+    HeaderName::from_static("authorization"),
+    HeaderName::from_static("impersonate-user"),
+    HeaderName::from_static("impersonate-group"),
+    HeaderName::from_static("impersonate-uid"),
+];
+
+/// The request as the node gets it: credentials stay here.
+fn request(call: &Call, errand: &Errand) -> Result<Request<()>, Status> {
+    let mut request = Request::new(());
+    *request.method_mut() = call.parts.method.clone();
+    *request.uri_mut() = errand
+        .path_and_query
+        .parse::<Uri>()
+        .map_err(|error| Status::bad_request(error.to_string()))?;
+    *request.headers_mut() = call.parts.headers.clone();
+    for name in DROPPED {
+        request.headers_mut().remove(name);
+    }
+    let host = match &errand.target {
+        DialTarget::Kubelet => errand.node.as_str(),
+        DialTarget::Tcp(address) => address,
+    };
+    if let Ok(host) = HeaderValue::from_str(host) {
+        request.headers_mut().insert(HOST, host);
+    }
+    Ok(request)
+}
+
+async fn forward(call: &Call, errand: &Errand, body: Body) -> Result<Response<Body>, Status> {
+    let stream = dial(call, errand).await?;
+    let failed = |error: hyper::Error| Status::unavailable(format!("error trying to reach service: {error}"));
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(failed)?;
+    tokio::spawn(connection);
+    let request = request(call, errand)?.map(|()| body);
+    let response = sender.send_request(request).await.map_err(failed)?;
+    Ok(response.map(Body::new))
+}
+
+/// Switches protocols with the node; `headers` are what the node shall see.
+async fn switch(
+    call: &Call,
+    errand: &Errand,
+    protocols: Option<&str>,
+) -> Result<Outcome, Status> {
+    let mut request = request(call, errand)?;
+    if let Some(protocol) = protocols {
+        *request.method_mut() = Method::POST;
+        let headers = request.headers_mut();
+        headers.clear();
+        headers.insert(HOST, HeaderValue::from_static("kubelet"));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("SPDY/3.1"));
+        if let Ok(value) = HeaderValue::from_str(protocol) {
+            headers.insert(HeaderName::from_static("x-stream-protocol-version"), value);
+        }
+    }
+    let stream = dial(call, errand).await?;
+    upgrade(stream, request)
+        .await
+        .map_err(|error| Status::internal(format!("error dialing backend: {error}")))
+}
+
+fn refusal(response: Response<bytes::Bytes>) -> Response<Body> {
+    response.map(Body::from)
+}
+
+/// SPDY (or whatever else was asked for) passes through as bytes.
+async fn pass_upgrade(call: &mut Call, errand: Errand) -> Result<Response<Body>, Status> {
+    let (head, node) = match switch(call, &errand, None).await? {
+        Outcome::Switched(head, node) => (head, node),
+        Outcome::Refused(response) => return Ok(refusal(response)),
+    };
+    let mut request = Request::new(());
+    *request.extensions_mut() = std::mem::take(&mut call.parts.extensions);
+    let client = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        match client.await {
+            Ok(client) => {
+                if let Err(error) = splice(TokioIo::new(client), node).await {
+                    tracing::debug!(%error, "a stream ended with an error");
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a client did not switch protocols"),
+        }
+    });
+    Ok(head.map(|()| Body::empty()))
+}
+
+async fn websocket(call: &mut Call, protocols: &[&'static str]) -> Result<WebSocketUpgrade, Status> {
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut call.parts, &())
+        .await
+        .map_err(|error| Status::bad_request(error.to_string()))?;
+    Ok(upgrade.protocols(protocols.to_vec()))
+}
+
+fn selected(upgrade: &WebSocketUpgrade) -> Option<String> {
+    let protocol = upgrade.selected_protocol()?;
+    protocol.to_str().ok().map(str::to_owned)
+}
+
+async fn command_websocket(call: &mut Call, errand: Errand) -> Result<Response<Body>, Status> {
+    let node = match switch(call, &errand, Some("v4.channel.k8s.io")).await? {
+        Outcome::Switched(_, node) => node,
+        Outcome::Refused(response) => return Ok(refusal(response)),
+    };
+    let options = BridgeOptions {
+        stdin: call.query.is_set("stdin"),
+        stdout: call.query.is_set("stdout"),
+        stderr: call.query.is_set("stderr") && !call.query.is_set("tty"),
+        tty: call.query.is_set("tty"),
+    };
+    let upgrade = websocket(call, &EXEC_PROTOCOLS).await?;
+    let name = selected(&upgrade);
+    let protocol = ChannelProtocol::named(name.as_deref())
+        .ok_or_else(|| Status::bad_request("no streaming protocol is known to both sides"))?;
+    Ok(upgrade
+        .on_upgrade(move |websocket| async move {
+            if let Err(error) = bridge_websocket(websocket, protocol, node, options).await {
+                tracing::debug!(%error, "a command's stream ended with an error");
+            }
+        })
+        .into_response())
+}
+
+async fn ports_websocket(call: &mut Call, errand: Errand) -> Result<Response<Body>, Status> {
+    let node = match switch(call, &errand, Some("portforward.k8s.io")).await? {
+        Outcome::Switched(_, node) => node,
+        Outcome::Refused(response) => return Ok(refusal(response)),
+    };
+    let ports: Vec<u16> = call
+        .query
+        .all("ports")
+        .flat_map(|ports| ports.split(','))
+        .filter_map(|port| port.parse().ok())
+        .collect();
+    let offered = [TUNNEL_PROTOCOL, PORT_FORWARD_PROTOCOLS[0], PORT_FORWARD_PROTOCOLS[1]];
+    let upgrade = websocket(call, &offered).await?;
+    let name = selected(&upgrade);
+    if name.as_deref() == Some(TUNNEL_PROTOCOL) {
+        return Ok(upgrade
+            .on_upgrade(move |websocket| async move {
+                if let Err(error) = tunnel_websocket(websocket, node).await {
+                    tracing::debug!(%error, "a port-forward ended with an error");
+                }
+            })
+            .into_response());
+    }
+    let protocol = ChannelProtocol::named(name.as_deref())
+        .ok_or_else(|| Status::bad_request("no streaming protocol is known to both sides"))?;
+    Ok(upgrade
+        .on_upgrade(move |websocket| async move {
+            if let Err(error) = bridge_port_forward(websocket, protocol, node, &ports).await {
+                tracing::debug!(%error, "a port-forward ended with an error");
+            }
+        })
+        .into_response())
+}

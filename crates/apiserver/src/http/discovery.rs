@@ -1,0 +1,396 @@
+//! What is served, told: discovery (one document a group, or all at once),
+//! OpenAPI, the issuer of tokens, and the index of paths.
+
+use super::handler::Call;
+use super::health::plain;
+use super::negotiate::{Shape, negotiate};
+use crate::server::Inner;
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{Method, Response, StatusCode};
+use kontiki_kinds::{Kind, Subresource};
+use kontiki_object::{Status, Value};
+use kontiki_schema::Schema;
+use kontiki_schema::openapi::{
+    self, ResourceForOpenApi, SchemaSource, SubresourceForOpenApi, V2_PROTOBUF,
+};
+use parking_lot::Mutex;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// Documents that are costly to make and asked for often.
+#[derive(Default)]
+pub struct Documents {
+    made: Mutex<BTreeMap<String, Document>>,
+}
+
+#[derive(Clone)]
+struct Document {
+    bytes: Bytes,
+    hash: String,
+}
+
+impl Documents {
+    fn get(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Document {
+        if let Some(found) = self.made.lock().get(name) {
+            return found.clone();
+        }
+        let bytes = make();
+        let made = Document {
+            hash: openapi::hash(&bytes),
+            bytes: bytes.into(),
+        };
+        self.made.lock().insert(name.to_owned(), made.clone());
+        made
+    }
+}
+
+/// Answers paths that are about no resource.
+pub fn answer(call: &Call) -> Response<Body> {
+    if call.parts.method != Method::GET {
+        return call.encoder.status(&crate::subresource::not_allowed());
+    }
+    let path = call.info.path.as_str();
+    let trimmed = path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path);
+    let parts: Vec<&str> = trimmed.split('/').skip(1).collect();
+    match &parts[..] {
+        [""] => call.encoder.value(StatusCode::OK, &json!({"paths": paths(&call.inner)})),
+        ["api"] => roots(call, true),
+        ["apis"] => roots(call, false),
+        ["api", "v1"] => resources(call, "", "v1"),
+        ["apis", group] => group_document(call, group),
+        ["apis", group, version] => resources(call, group, version),
+        ["openapi", "v2"] => openapi_v2(call),
+        ["openapi", "v3"] => openapi_index(call),
+        ["openapi", "v3", "api", "v1"] => openapi_v3(call, "", "v1"),
+        ["openapi", "v3", "apis", group, version] => openapi_v3(call, group, version),
+        [".well-known", "openid-configuration"] => openid_configuration(call),
+        ["openid", "v1", "jwks"] => {
+            let keys = call.inner.config.token_keys.jwks();
+            let bytes = serde_json::to_vec(&keys).unwrap_or_default();
+            call.encoder.respond(StatusCode::OK, "application/jwk-set+json", bytes.into())
+        }
+        ["api" | "apis", ..] => call.encoder.status(&Status::no_such_path()),
+        _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+fn kinds(inner: &Inner) -> Vec<Arc<Kind>> {
+    inner.registry.catalog().kinds().iter().cloned().collect()
+}
+
+/// Groups with their versions, in the order of discovery, core left out.
+fn groups(inner: &Inner) -> Vec<(String, Vec<String>)> {
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    for kind in kinds(inner).iter().filter(|kind| !kind.group.is_empty()) {
+        let version = kind.version.to_string();
+        match groups.iter_mut().find(|(group, _)| *group == kind.group) {
+            Some((_, versions)) if versions.contains(&version) => {}
+            Some((_, versions)) => versions.push(version),
+            None => groups.push((kind.group.to_string(), vec![version])),
+        }
+    }
+    groups
+}
+
+fn group_value(group: &str, versions: &[String]) -> Value {
+    let versions: Vec<Value> = versions
+        .iter()
+        .map(|version| json!({"groupVersion": format!("{group}/{version}"), "version": version}))
+        .collect();
+    json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
+}
+
+fn roots(call: &Call, is_core: bool) -> Response<Body> {
+    let Some(agreed) = negotiate(&call.parts.headers, |shape| matches!(shape, Shape::Discovery(_))) else {
+        return call.encoder.status(&super::handler::not_acceptable());
+    };
+    let mut response = if matches!(agreed.shape, Shape::Discovery(_)) {
+        aggregated(call, is_core)
+    } else if is_core {
+        let address = call.inner.config.advertise_address.to_string();
+        call.encoder.value(
+            StatusCode::OK,
+            &json!({
+                "kind": "APIVersions", "versions": ["v1"],
+                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
+            }),
+        )
+    } else {
+        let groups = groups(&call.inner);
+        let groups: Vec<Value> = groups.iter().map(|(group, versions)| group_value(group, versions)).collect();
+        call.encoder.value(
+            StatusCode::OK,
+            &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}),
+        )
+    };
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn group_document(call: &Call, group: &str) -> Response<Body> {
+    let groups = groups(&call.inner);
+    let Some((group, versions)) = groups.iter().find(|(own, _)| own == group) else {
+        return plain(StatusCode::NOT_FOUND, "404 page not found\n");
+    };
+    let mut value = group_value(group, versions);
+    value["kind"] = "APIGroup".into();
+    value["apiVersion"] = "v1".into();
+    call.encoder.value(StatusCode::OK, &value)
+}
+
+fn resources(call: &Call, group: &str, version: &str) -> Response<Body> {
+    let all = kinds(&call.inner);
+    let own: Vec<&Arc<Kind>> = all
+        .iter()
+        .filter(|kind| kind.group == group && kind.version == version)
+        .collect();
+    if own.is_empty() {
+        let knows_group = all.iter().any(|kind| kind.group == group);
+        return if knows_group {
+            call.encoder.status(&Status::no_such_path())
+        } else {
+            plain(StatusCode::NOT_FOUND, "404 page not found\n")
+        };
+    }
+    let resources: Vec<Value> = own.iter().flat_map(|kind| resource_values(kind)).collect();
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources});
+    if !group.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    call.encoder.value(StatusCode::OK, &list)
+}
+
+fn resource_values(kind: &Kind) -> Vec<Value> {
+    let mut own = json!({
+        "name": kind.plural, "singularName": kind.singular,
+        "namespaced": kind.namespaced, "kind": kind.kind, "verbs": kind.verbs,
+    });
+    if !kind.short_names.is_empty() {
+        own["shortNames"] = json!(kind.short_names);
+    }
+    if !kind.categories.is_empty() {
+        own["categories"] = json!(kind.categories);
+    }
+    if let Some(hash) = kind.storage_version_hash() {
+        own["storageVersionHash"] = hash.into();
+    }
+    let mut all = vec![own];
+    all.extend(kind.subresources.iter().map(|sub| {
+        let mut value = json!({
+            "name": format!("{}/{}", kind.plural, sub.name), "singularName": "",
+            "namespaced": kind.namespaced, "kind": sub.kind, "verbs": sub.verbs,
+        });
+        if !sub.version.is_empty() && !(sub.group.is_empty() && kind.group.is_empty()) {
+            if !sub.group.is_empty() {
+                value["group"] = sub.group.clone().into();
+            }
+            value["version"] = sub.version.clone().into();
+        }
+        value
+    }));
+    all
+}
+
+fn discovered(kind: &Kind) -> Value {
+    let sub_value = |sub: &Subresource| {
+        json!({
+            "subresource": sub.name,
+            "responseKind": {"group": sub.group, "version": sub.version, "kind": sub.kind},
+            "verbs": sub.verbs,
+        })
+    };
+    let mut value = json!({
+        "resource": kind.plural,
+        "responseKind": {"group": "", "version": "", "kind": kind.kind},
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": kind.singular,
+        "verbs": kind.verbs,
+    });
+    if !kind.short_names.is_empty() {
+        value["shortNames"] = json!(kind.short_names);
+    }
+    if !kind.categories.is_empty() {
+        value["categories"] = json!(kind.categories);
+    }
+    if !kind.subresources.is_empty() {
+        value["subresources"] = kind.subresources.iter().map(sub_value).collect();
+    }
+    value
+}
+
+fn aggregated(call: &Call, is_core: bool) -> Response<Body> {
+    let all = kinds(&call.inner);
+    let version_value = |group: &str, version: &str| {
+        let own = all.iter().filter(|kind| kind.group == group && kind.version == version);
+        let resources: Vec<Value> = own.map(|kind| discovered(kind)).collect();
+        json!({"version": version, "resources": resources, "freshness": "Current"})
+    };
+    let items: Vec<Value> = if is_core {
+        vec![json!({"metadata": {}, "versions": [version_value("", "v1")]})]
+    } else {
+        let groups = groups(&call.inner);
+        let groups = groups.iter().map(|(group, versions)| {
+            let versions: Vec<Value> = versions.iter().map(|version| version_value(group, version)).collect();
+            json!({"metadata": {"name": group}, "versions": versions})
+        });
+        groups.collect()
+    };
+    let list = json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {}, "items": items,
+    });
+    let bytes = serde_json::to_vec(&list).unwrap_or_default();
+    let document = Document {
+        hash: openapi::hash(&bytes),
+        bytes: bytes.into(),
+    };
+    tagged(call, &document, AGGREGATED, "public")
+}
+
+/// A document with its tag; 304 if the client has it.
+fn tagged(call: &Call, document: &Document, media_type: &str, caching: &'static str) -> Response<Body> {
+    let tag = format!("\"{}\"", document.hash);
+    let is_known = call
+        .parts
+        .headers
+        .get(IF_NONE_MATCH)
+        .is_some_and(|value| value.as_bytes() == tag.as_bytes());
+    let mut response = if is_known {
+        call.encoder.respond(StatusCode::NOT_MODIFIED, media_type, Bytes::new())
+    } else {
+        call.encoder.respond(StatusCode::OK, media_type, document.bytes.clone())
+    };
+    let headers = response.headers_mut();
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(ETAG, tag);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn for_openapi(kind: &Kind) -> Option<ResourceForOpenApi> {
+    let texts = |verbs: &[std::borrow::Cow<'static, str>]| verbs.iter().map(ToString::to_string).collect();
+    let schema = Schema::get().type_by_name(&kind.schema)?;
+    let subresources = kind.subresources.iter().map(|sub| {
+        let own = sub.version.is_empty();
+        SubresourceForOpenApi {
+            name: sub.name.to_string(),
+            group: if own { kind.group.to_string() } else { sub.group.to_string() },
+            version: if own { kind.version.to_string() } else { sub.version.to_string() },
+            kind: sub.kind.to_string(),
+            verbs: if crate::connect::is_stream(&sub.name) {
+                vec!["connect".to_owned()]
+            } else {
+                texts(&sub.verbs)
+            },
+        }
+    });
+    Some(ResourceForOpenApi {
+        group: kind.group.to_string(),
+        version: kind.version.to_string(),
+        resource: kind.plural.to_string(),
+        kind: kind.kind.to_string(),
+        namespaced: kind.namespaced,
+        verbs: texts(&kind.verbs),
+        schema: SchemaSource::BuiltIn(schema),
+        subresources: subresources.collect(),
+    })
+}
+
+fn described(inner: &Inner) -> Vec<ResourceForOpenApi> {
+    kinds(inner).iter().filter_map(|kind| for_openapi(kind)).collect()
+}
+
+fn openapi_v2(call: &Call) -> Response<Body> {
+    let accepts = call.parts.headers.get_all(ACCEPT).iter();
+    let wants_protobuf = accepts
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains("proto-openapi.spec.v2"));
+    let inner = &call.inner;
+    if wants_protobuf {
+        let document = inner
+            .documents
+            .get("v2.protobuf", || openapi::render_v2_protobuf(&described(inner)));
+        return tagged(call, &document, V2_PROTOBUF, "no-cache, private");
+    }
+    let document = inner.documents.get("v2", || openapi::render_v2(&described(inner)));
+    tagged(call, &document, "application/json", "no-cache, private")
+}
+
+fn document_v3(inner: &Inner, group: &str, version: &str) -> Document {
+    let name = format!("v3/{group}/{version}");
+    inner.documents.get(&name, || {
+        let own: Vec<ResourceForOpenApi> = described(inner)
+            .into_iter()
+            .filter(|resource| resource.group == group && resource.version == version)
+            .collect();
+        openapi::render_v3(&own, group, version)
+    })
+}
+
+fn openapi_v3(call: &Call, group: &str, version: &str) -> Response<Body> {
+    if !call.inner.registry.catalog().has_group_version(group, version) {
+        return plain(StatusCode::NOT_FOUND, "404 page not found\n");
+    }
+    let document = document_v3(&call.inner, group, version);
+    // Whoever asks by the right hash may keep the answer for ever.
+    let caching = if call.query.get("hash") == document.hash {
+        "public, immutable"
+    } else {
+        "no-cache, private"
+    };
+    tagged(call, &document, "application/json", caching)
+}
+
+fn openapi_index(call: &Call) -> Response<Body> {
+    let inner = &call.inner;
+    let document = inner.documents.get("v3", || {
+        let mut documents = vec![("api/v1".to_owned(), document_v3(inner, "", "v1").hash)];
+        for (group, versions) in groups(inner) {
+            for version in versions {
+                let hash = document_v3(inner, &group, &version).hash;
+                documents.push((format!("apis/{group}/{version}"), hash));
+            }
+        }
+        openapi::render_index(documents.iter().map(|(path, hash)| (path.as_str(), hash.as_str())))
+    });
+    tagged(call, &document, "application/json", "no-cache, private")
+}
+
+fn openid_configuration(call: &Call) -> Response<Body> {
+    let config = &call.inner.config;
+    let jwks = format!("https://{}/openid/v1/jwks", config.advertise_address);
+    let document = kontiki_auth::token::openid_configuration(config.token_issuer.issuer(), &jwks);
+    let bytes = serde_json::to_vec(&document).unwrap_or_default();
+    let mut response = call.encoder.respond(StatusCode::OK, "application/json", bytes.into());
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn paths(inner: &Inner) -> Vec<String> {
+    let mut paths: Vec<String> = [
+        "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/", "/healthz",
+        "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/openid/v1/jwks",
+        "/readyz", "/version",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for (group, versions) in groups(inner) {
+        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+        paths.push(format!("/apis/{group}"));
+    }
+    for name in inner.checks.read().keys() {
+        paths.extend(["/healthz", "/livez", "/readyz"].map(|root| format!("{root}/{name}")));
+    }
+    paths.sort();
+    paths
+}

@@ -1,0 +1,165 @@
+//! Who owns which field: the bridge to `managedFields` and server-side apply.
+
+use super::context::{RequestContext, Target, WriteOptions};
+use super::create::{default, place};
+use super::patch::{PatchBody, node};
+use kontiki_kinds::{Kind, Tree};
+use kontiki_object::{Cause, Details, Status, Value, time};
+use kontiki_patch::fields::FieldSet;
+use kontiki_patch::managed;
+use kontiki_patch::ssa::{self, ApplyError, Writer};
+
+/// What a write to the object or to one of its parts cannot set.
+fn reset(kind: &Kind, subresource: &str) -> FieldSet {
+    match subresource {
+        "" if kind.subresource("status").is_some() => FieldSet::of_members(&[&["status"]]),
+        "" => FieldSet::new(),
+        _ => FieldSet::of_members(&[
+            &["spec"],
+            &["metadata", "labels"],
+            &["metadata", "annotations"],
+        ]),
+    }
+}
+
+fn with_writer<T>(
+    kind: &Kind,
+    context: &RequestContext,
+    options: &WriteOptions,
+    subresource: &str,
+    work: impl FnOnce(Writer<'_>) -> T,
+) -> T {
+    let now = time::format(context.now);
+    let api_version = kind.api_version();
+    let reset = match subresource {
+        "" | "status" => reset(kind, subresource),
+        _ => FieldSet::new(),
+    };
+    work(Writer {
+        manager: &options.field_manager,
+        api_version: &api_version,
+        subresource,
+        now: &now,
+        reset: &reset,
+    })
+}
+
+/// Notes who made the fields of a new object.
+pub(super) fn on_create(
+    kind: &Kind,
+    context: &RequestContext,
+    options: &WriteOptions,
+    tree: &mut Tree,
+    subresource: &str,
+) {
+    if kind.storage.is_none() {
+        return;
+    }
+    let empty = ssa::empty_object(node(kind), &kind.api_version(), &kind.kind);
+    let empty = empty.as_object().cloned().unwrap_or_default();
+    on_update(kind, context, options, &empty, tree, subresource);
+}
+
+/// Notes who changed which fields.
+pub(super) fn on_update(
+    kind: &Kind,
+    context: &RequestContext,
+    options: &WriteOptions,
+    live: &Tree,
+    wish: &mut Tree,
+    subresource: &str,
+) {
+    let old = Value::Object(live.clone());
+    let new = Value::Object(std::mem::take(wish));
+    let tracked = with_writer(kind, context, options, subresource, |writer| {
+        ssa::track_update(node(kind), &old, &new, writer)
+    });
+    // A write that changes nothing keeps the old times, and so costs no revision.
+    let tracked = if managed::same_but_times(&tracked, &old) { old } else { tracked };
+    if let Value::Object(tree) = tracked {
+        *wish = tree;
+    }
+}
+
+/// Server-side apply: the object that the patch leads to.
+pub(super) fn apply(
+    target: &Target,
+    context: &RequestContext,
+    options: &WriteOptions,
+    live: Option<&Tree>,
+    patch: &PatchBody,
+) -> Result<Tree, Status> {
+    let kind = &target.kind;
+    let node = node(kind);
+    let applied: Value = serde_json::from_slice(&patch.json)
+        .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+    check_identity(target, &applied)?;
+    let live = match live {
+        Some(live) => Value::Object(live.clone()),
+        None => ssa::empty_object(node, &kind.api_version(), &kind.kind),
+    };
+    let merged = with_writer(kind, context, options, &target.subresource, |writer| {
+        ssa::apply(node, &live, &applied, writer, options.force)
+    });
+    let Value::Object(mut merged) = merged.map_err(|error| refused(target, &error))? else {
+        return Err(Status::internal("an apply led to something that is no object"));
+    };
+    let metadata = super::create::metadata(&mut merged);
+    metadata.insert("name".to_owned(), target.name.clone().into());
+    let mut merged = default(kind, merged)?;
+    place(target, &mut merged)?;
+    let merged = Value::Object(merged);
+    let merged = if managed::same_but_times(&merged, &live) { live } else { merged };
+    match merged {
+        Value::Object(tree) => Ok(tree),
+        _ => Err(Status::internal("an apply led to something that is no object")),
+    }
+}
+
+fn check_identity(target: &Target, applied: &Value) -> Result<(), Status> {
+    let kind = &target.kind;
+    let text = |field: &str| applied[field].as_str().unwrap_or_default();
+    if text("apiVersion").is_empty() || text("kind").is_empty() {
+        return Err(Status::bad_request("invalid object type: /, Kind="));
+    }
+    if text("apiVersion") != kind.api_version() || text("kind") != kind.kind {
+        return Err(Status::bad_request(format!(
+            "incorrect object type specified in patch: expected {}, got {}",
+            gvk(&kind.api_version(), &kind.kind),
+            gvk(text("apiVersion"), text("kind")),
+        )));
+    }
+    let name = applied["metadata"]["name"].as_str().unwrap_or_default();
+    if !name.is_empty() && name != target.name {
+        return Err(Status::bad_request(format!(
+            "metadata.name ({name}) does not match the name on the URL ({})",
+            target.name
+        )));
+    }
+    Ok(())
+}
+
+fn gvk(api_version: &str, kind: &str) -> String {
+    format!("{api_version}, Kind={kind}")
+}
+
+fn refused(target: &Target, error: &ApplyError) -> Status {
+    match error {
+        ApplyError::ManagedFieldsGiven => Status::bad_request(error.to_string()),
+        ApplyError::Untyped { .. } => Status::failure(500, "", error.to_string()),
+        ApplyError::Conflicts(conflicts) => {
+            let mut status = Status::failure(409, "Conflict", error.to_string());
+            let causes = conflicts.iter().map(|conflict| Cause {
+                reason: "FieldManagerConflict".to_owned(),
+                message: conflict.message(),
+                field: conflict.field.clone(),
+            });
+            status.details = Some(Details {
+                causes: causes.collect(),
+                ..Details::default()
+            });
+            let _ = target;
+            status
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Parts of resources that have a form of their own.
+
+mod binding;
+mod eviction;
+mod scale;
+mod token;
+
+use crate::dispatch::{Action, Answer};
+use crate::registry::{RequestContext, Target};
+use crate::server::Inner;
+use kontiki_object::Status;
+
+/// Carries an action on a subresource out.
+///
+/// # Errors
+/// 405 for what it does not do, or what it says.
+pub async fn perform(
+    inner: &Inner,
+    context: &RequestContext,
+    target: &Target,
+    action: Action,
+) -> Result<Answer, Status> {
+    match (&*target.subresource, action) {
+        ("scale", action) => scale::perform(inner, context, target, action).await,
+        ("binding", Action::Create(tree, options)) => {
+            binding::bind(inner, context, target, &tree, &options).await
+        }
+        ("eviction", Action::Create(tree, options)) => {
+            eviction::evict(inner, context, target, &tree, &options).await
+        }
+        ("token", Action::Create(tree, options)) => {
+            token::request(inner, context, target, tree, &options).await
+        }
+        _ => Err(not_allowed()),
+    }
+}
+
+/// 405 for a verb that a path does not know.
+#[must_use]
+pub fn not_allowed() -> Status {
+    let message = "the server does not allow this method on the requested resource";
+    let mut status = Status::failure(405, "MethodNotAllowed", message);
+    status.details = Some(kontiki_object::Details::default());
+    status
+}
+
+pub use binding::bind as bind_pod;
