@@ -184,6 +184,20 @@ impl ResourceClient {
             .await
     }
 
+    /// Replaces a subresource of an object, for instance an approval.
+    ///
+    /// # Errors
+    /// Whatever the server answers; 409 if it changed meanwhile.
+    pub async fn update_sub(
+        &self,
+        name: &str,
+        subresource: &'static str,
+        object: Value,
+    ) -> Result<SharedObject, Status> {
+        self.write(Verb::Update, Some(name), Some(subresource), object)
+            .await
+    }
+
     /// Patches an object.
     ///
     /// # Errors

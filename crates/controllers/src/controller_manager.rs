@@ -1,0 +1,90 @@
+//! All controllers together.
+
+use crate::controller::Context;
+use crate::runner::Runner;
+use crate::{Caches, Config, Executor, Target, list};
+use kontiki_client::events::{EventShape, EventSource};
+use kontiki_client::{Client, Clock, EventRecorder, QueueMetrics};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// All controllers of a process.
+///
+/// The caches follow the API server from the start, leading or not; the
+/// controllers reconcile only inside [`ControllerManager::run`].
+pub struct ControllerManager {
+    context: Context,
+    metrics: QueueMetrics,
+    identity: String,
+}
+
+impl ControllerManager {
+    /// Starts the caches; they live until `cancel` is cancelled. `identity` is
+    /// the name under which the process stands for election.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        config: Config,
+        identity: impl Into<String>,
+        clock: Clock,
+        metrics: QueueMetrics,
+        cancel: CancellationToken,
+    ) -> Self {
+        let caches = Arc::new(Caches::new(client.clone(), cancel));
+        let context = Context {
+            caches,
+            client,
+            config: Arc::new(config),
+            clock,
+        };
+        let this = Self {
+            context,
+            metrics,
+            identity: identity.into(),
+        };
+        this.warm();
+        this
+    }
+
+    /// Opens every cache that a controller will read.
+    fn warm(&self) {
+        for controller in list::all() {
+            for watch in controller.watches() {
+                match watch.target {
+                    Target::One(resource) => drop(self.context.caches.informer(&resource)),
+                    Target::All => {
+                        let served = self.context.config.resources.borrow().clone();
+                        for served in served.iter().filter(|r| r.watchable && r.deletable) {
+                            drop(self.context.caches.informer(&served.resource));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The shared caches.
+    #[must_use]
+    pub fn caches(&self) -> &Arc<Caches> {
+        &self.context.caches
+    }
+
+    /// Reconciles until `cancel` is cancelled: what the leader does.
+    pub async fn run(&self, cancel: CancellationToken) {
+        let mut runners = JoinSet::new();
+        for controller in list::all() {
+            let events = EventRecorder::start(
+                self.context.client.clone(),
+                EventSource::new(list::event_source(controller.name()), "", EventShape::Core),
+                self.context.clock.clone(),
+                cancel.clone(),
+            );
+            let executor = Executor::new(self.context.client.clone(), events);
+            let runner = Runner::new(controller, self.context.clone(), executor, &self.metrics);
+            runners.spawn(runner.run(cancel.clone()));
+        }
+        tracing::info!(identity = %self.identity, controllers = runners.len(), "controllers run");
+        while runners.join_next().await.is_some() {}
+    }
+}
