@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
 use kontiki_client::EventType;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A container gets at least this long, however long its hook took.
@@ -33,11 +34,11 @@ impl Worker {
     pub(super) async fn act(&mut self, plan: &Plan, goal: Goal) -> Result<Next, StepError> {
         let (context, key, uid) = (self.context.clone(), self.key.clone(), self.uid.clone());
         let (grace, wake) = (self.pod.grace(), self.wake.clone());
-        let was_told = std::cell::Cell::new(false);
+        let was_told = AtomicBool::new(false);
         let overtaken = async {
             loop {
                 wake.notified().await;
-                was_told.set(true);
+                was_told.store(true, Ordering::Relaxed);
                 let is_overtaken = match (context.pod(&key, &uid), goal) {
                     (None, Goal::Run) => true,
                     (None, Goal::Stop) => false,
@@ -54,7 +55,7 @@ impl Worker {
             () = overtaken => Ok(Next::Again),
         };
         // What was heard while acting has not been looked at yet.
-        if was_told.get() {
+        if was_told.load(Ordering::Relaxed) {
             self.wake.notify_one();
         }
         outcome

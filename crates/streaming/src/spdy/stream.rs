@@ -265,17 +265,24 @@ impl StreamReader {
         }
     }
 
-    /// Everything up to the end, but at most `limit` bytes of it.
+    /// Everything up to the end, but at most `limit` bytes of it. A reset is an
+    /// end, too: peers of this family reset the streams that they are done with.
     ///
     /// # Errors
-    /// As [`StreamReader::recv`].
+    /// If the connection was lost before anything came.
     pub async fn read_all(&mut self, limit: usize) -> Result<Vec<u8>, SessionError> {
         let mut all = Vec::new();
-        while let Some(piece) = self.recv().await? {
-            let room = limit.saturating_sub(all.len());
-            all.extend_from_slice(&piece[..piece.len().min(room)]);
+        loop {
+            match self.recv().await {
+                Ok(Some(piece)) => {
+                    let room = limit.saturating_sub(all.len());
+                    all.extend_from_slice(&piece[..piece.len().min(room)]);
+                }
+                Ok(None) | Err(SessionError::Reset(_)) => return Ok(all),
+                Err(_) if !all.is_empty() => return Ok(all),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(all)
     }
 }
 
