@@ -21,11 +21,17 @@ pub fn cargo(step: &Step) -> Result<Command> {
     Ok(cargo)
 }
 
-/// Builds the product in release mode; returns the path of its binary.
+/// Builds the product in release mode; returns the path of its binary, or the
+/// one that `KONTIKI_BINARY` names.
 ///
 /// # Errors
 /// If it does not compile.
 pub fn release(step: &Step, package: &str) -> Result<PathBuf> {
+    // For those who build in another way, for instance with debug information.
+    let given = format!("{}_BINARY", package.to_uppercase().replace('-', "_"));
+    if let Some(path) = std::env::var_os(given) {
+        return Ok(PathBuf::from(path));
+    }
     let mut cargo = cargo(step)?;
     step.note("cargo build --release (the first time takes some minutes)");
     cargo

@@ -27,7 +27,6 @@ pub enum QuantityError {
 
 /// The family of suffixes a quantity is written with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::enum_variant_names, reason = "the names are upstream's own")]
 pub enum QuantityFormat {
     /// `m`, `k`, `M`, …
     #[default]
