@@ -17,6 +17,7 @@ pub mod names;
 pub mod strategy;
 pub mod table;
 
+mod cells;
 mod list;
 mod rules;
 mod tree;

@@ -30,6 +30,12 @@ pub fn max_length_text(max: usize) -> String {
     format!("must be no more than {max} bytes")
 }
 
+/// The same for names, of which upstream counts characters.
+#[must_use]
+pub fn max_characters_text(max: usize) -> String {
+    format!("must be no more than {max} characters")
+}
+
 fn is_lower_alnum(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit()
 }
@@ -57,7 +63,7 @@ fn is_key_form(text: &str) -> bool {
 pub fn is_dns1123_label(value: &str) -> Vec<String> {
     let mut texts = Vec::new();
     if value.len() > 63 {
-        texts.push(max_length_text(63));
+        texts.push(max_characters_text(63));
     }
     if !is_label_form(value) {
         texts.push(if is_subdomain_form(value) {
@@ -74,7 +80,7 @@ pub fn is_dns1123_label(value: &str) -> Vec<String> {
 pub fn is_dns1123_subdomain(value: &str) -> Vec<String> {
     let mut texts = Vec::new();
     if value.len() > 253 {
-        texts.push(max_length_text(253));
+        texts.push(max_characters_text(253));
     }
     if !is_subdomain_form(value) {
         texts.push(regex_text(
@@ -91,7 +97,7 @@ pub fn is_dns1123_subdomain(value: &str) -> Vec<String> {
 pub fn is_wildcard_dns1123_subdomain(value: &str) -> Vec<String> {
     let mut texts = Vec::new();
     if value.len() > 253 {
-        texts.push(max_length_text(253));
+        texts.push(max_characters_text(253));
     }
     if !value.strip_prefix("*.").is_some_and(is_subdomain_form) {
         texts.push(regex_text(
@@ -108,7 +114,7 @@ pub fn is_wildcard_dns1123_subdomain(value: &str) -> Vec<String> {
 pub fn is_dns1035_label(value: &str) -> Vec<String> {
     let mut texts = Vec::new();
     if value.len() > 63 {
-        texts.push(max_length_text(63));
+        texts.push(max_characters_text(63));
     }
     if !(is_label_form(value) && value.as_bytes()[0].is_ascii_lowercase()) {
         texts.push(regex_text(
@@ -133,11 +139,17 @@ pub fn is_qualified_name(value: &str) -> Vec<String> {
             name
         }
         [prefix, name] => {
-            texts.extend(
-                is_dns1123_subdomain(prefix)
-                    .into_iter()
-                    .map(|text| format!("prefix part {text}")),
-            );
+            if prefix.len() > 253 {
+                texts.push(format!("prefix part {}", max_length_text(253)));
+            }
+            if !is_subdomain_form(prefix) {
+                let form = regex_text(
+                    DNS1123_SUBDOMAIN_TEXT,
+                    DNS1123_SUBDOMAIN,
+                    &["example.com"],
+                );
+                texts.push(format!("prefix part {form}"));
+            }
             name
         }
         _ => {
@@ -189,7 +201,7 @@ pub fn is_label_value(value: &str) -> Vec<String> {
 pub fn is_port_name(value: &str) -> Vec<String> {
     let mut texts = Vec::new();
     if value.len() > 15 {
-        texts.push(max_length_text(15));
+        texts.push(max_characters_text(15));
     }
     if !value.bytes().all(|b| is_lower_alnum(b) || b == b'-') || value.is_empty() {
         texts.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
@@ -235,7 +247,7 @@ pub fn is_env_var_name(value: &str) -> Vec<String> {
 pub fn is_config_map_key(value: &str) -> Vec<String> {
     let mut texts = Vec::new();
     if value.len() > 253 {
-        texts.push(max_length_text(253));
+        texts.push(max_characters_text(253));
     }
     let fine = !value.is_empty()
         && value

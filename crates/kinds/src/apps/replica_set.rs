@@ -1,10 +1,12 @@
 //! `apps/v1` `ReplicaSet`.
 
 use crate::Tree;
+use crate::cells;
 use crate::core::pod_defaults;
 use crate::kind::texts;
 use crate::rules::Rules;
-use crate::tree::{default, make};
+use crate::table::Column;
+use crate::tree::{at, default, list_at, make, number_at};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -18,6 +20,7 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::namespaced("apps", "v1", "ReplicaSet", "replicasets")
     }
 }
@@ -26,4 +29,17 @@ fn defaults(object: &mut Tree) {
     let spec = make(object, "spec");
     default(spec, "replicas", 1);
     pod_defaults::template(spec);
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new("Desired", "integer", "Replicas is the number of desired pods. This is a pointer to distinguish between explicit zero and unspecified. Defaults to 1. More info: https://kubernetes.io/docs/concepts/workloads/controllers/replicaset", |o, _| number_at(o, &["spec", "replicas"]).into()),
+        Column::new("Current", "integer", "Replicas is the most recently observed number of non-terminating pods. More info: https://kubernetes.io/docs/concepts/workloads/controllers/replicaset", |o, _| number_at(o, &["status", "replicas"]).into()),
+        Column::new("Ready", "integer", "The number of non-terminating pods targeted by this ReplicaSet with a Ready Condition.", |o, _| number_at(o, &["status", "readyReplicas"]).into()),
+        Column::age(),
+        Column::new("Containers", "string", "Names of each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "name")).wide(),
+        Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "image")).wide(),
+        Column::new("Selector", "string", "Selector is a label query over pods that should match the replica count. Label keys and values that must match in order to be controlled by this replica set. It must match the pod template's labels. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors", |o, _| cells::selector(at(o, &["spec", "selector"]))).wide(),
+    ]
 }

@@ -1,11 +1,13 @@
 //! `apps/v1` `StatefulSet`.
 
 use crate::Tree;
+use crate::cells;
 use crate::core::pod_defaults;
 use crate::kind::texts;
 use crate::names;
 use crate::rules::Rules;
-use crate::tree::{default, make, map_mut, maps_mut, text, unset};
+use crate::table::Column;
+use crate::tree::{default, list_at, make, map_mut, maps_mut, text, unset};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -20,6 +22,7 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::namespaced("apps", "v1", "StatefulSet", "statefulsets")
     }
 }
@@ -50,4 +53,41 @@ fn defaults(object: &mut Tree) {
         default(make(claim, "status"), "phase", "Pending");
     }
     pod_defaults::template(spec);
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new(
+            "Ready",
+            "string",
+            "Number of the pod with ready state",
+            |o, _| cells::ratio(o, "readyReplicas", "replicas"),
+        ),
+        Column::age(),
+        Column::new(
+            "Containers",
+            "string",
+            "Names of each container in the template.",
+            |o, _| {
+                cells::joined(
+                    list_at(o, &["spec", "template", "spec", "containers"]),
+                    "name",
+                )
+            },
+        )
+        .wide(),
+        Column::new(
+            "Images",
+            "string",
+            "Images referenced by each container in the template.",
+            |o, _| {
+                cells::joined(
+                    list_at(o, &["spec", "template", "spec", "containers"]),
+                    "image",
+                )
+            },
+        )
+        .wide(),
+    ]
 }

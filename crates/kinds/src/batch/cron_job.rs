@@ -1,10 +1,12 @@
 //! `batch/v1` `CronJob`.
 
 use crate::Tree;
+use crate::cells;
 use crate::core::pod_defaults;
 use crate::kind::texts;
 use crate::rules::Rules;
-use crate::tree::{default, make, map_mut_at};
+use crate::table::Column;
+use crate::tree::{at, default, list_at, make, map_mut_at, text_at};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -18,6 +20,7 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::namespaced("batch", "v1", "CronJob", "cronjobs")
     }
 }
@@ -32,4 +35,19 @@ fn defaults(object: &mut Tree) {
         // Only the pod template: what a job itself defaults is settled when it is made.
         pod_defaults::template(job);
     }
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new("Schedule", "string", "The schedule in Cron format, see https://en.wikipedia.org/wiki/Cron.", |o, _| text_at(o, &["spec", "schedule"]).into()),
+        Column::new("Timezone", "string", "The time zone name for the given schedule, see https://en.wikipedia.org/wiki/List_of_tz_database_time_zones. If not specified, this will default to the time zone of the kube-controller-manager process. The set of valid time zone names and the time zone offset is loaded from the system-wide time zone database by the API server during CronJob validation and the controller manager during execution. If no system-wide time zone database can be found a bundled version of the database is used instead. If the time zone name becomes invalid during the lifetime of a CronJob or due to a change in host configuration, the controller will stop creating new new Jobs and will create a system event with the reason UnknownTimeZone. More information can be found in https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#time-zones", |o, _| cells::text_or(o, &["spec", "timeZone"], "<none>")),
+        Column::new("Suspend", "boolean", "This flag tells the controller to suspend subsequent executions, it does not apply to already started executions.  Defaults to false.", |o, _| cells::boolean(at(o, &["spec", "suspend"]))),
+        Column::new("Active", "integer", "A list of pointers to currently running jobs.", |o, _| list_at(o, &["status", "active"]).len().into()),
+        Column::new("Last Schedule", "string", "Information when was the last time the job was successfully scheduled.", |o, c| cells::since_or(o, &["status", "lastScheduleTime"], "<none>", c)),
+        Column::age(),
+        Column::new("Containers", "string", "Names of each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "jobTemplate", "spec", "template", "spec", "containers"]), "name")).wide(),
+        Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "jobTemplate", "spec", "template", "spec", "containers"]), "image")).wide(),
+        Column::new("Selector", "string", "A label query over pods that should match the pod count. Normally, the system sets this field for you. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors", |o, _| cells::selector(at(o, &["spec", "jobTemplate", "spec", "selector"]))).wide(),
+    ]
 }

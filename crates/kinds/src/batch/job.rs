@@ -1,12 +1,14 @@
 //! `batch/v1` `Job`.
 
 use crate::Tree;
+use crate::cells;
 use crate::core::pod_defaults;
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::strategy::Context;
 use crate::strategy::GarbageCollection;
-use crate::tree::{at, default, flag, make, map_at, map_mut, maps_mut, text_at, unset};
+use crate::table::Column;
+use crate::tree::{at, default, flag, list_at, make, map_at, map_mut, maps_mut, text_at, unset};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -21,6 +23,7 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::namespaced("batch", "v1", "Job", "jobs")
     }
 }
@@ -85,4 +88,17 @@ fn create(_: &Context<'_>, object: &mut Tree) {
         let selector = make(make(spec, "selector"), "matchLabels");
         default(selector, "batch.kubernetes.io/controller-uid", uid);
     }
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new("Status", "string", "Status of the job.", |o, _| cells::job_status(o)),
+        Column::new("Completions", "string", "The number of pods which reached phase Succeeded. The value increases monotonically for a given spec. However, it may decrease in reaction to scale down of elastic indexed jobs.", |o, _| cells::job_completions(o)),
+        Column::new("Duration", "string", "Time required to complete the job.", |o, c| cells::job_duration(o, c)),
+        Column::age(),
+        Column::new("Containers", "string", "Names of each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "name")).wide(),
+        Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "image")).wide(),
+        Column::new("Selector", "string", "A label query over pods that should match the pod count. Normally, the system sets this field for you. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors", |o, _| cells::selector(at(o, &["spec", "selector"]))).wide(),
+    ]
 }

@@ -2,8 +2,10 @@
 
 use crate::Kind;
 use crate::Tree;
+use crate::cells;
 use crate::kind::texts;
 use crate::rules::Rules;
+use crate::table::Column;
 use crate::tree::{default, maps_mut};
 
 pub(crate) fn kind() -> Kind {
@@ -15,6 +17,7 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::namespaced("", "v1", "Endpoints", "endpoints")
             .stored_at("/registry/services/endpoints")
     }
@@ -26,4 +29,17 @@ fn defaults(object: &mut Tree) {
             default(port, "protocol", "TCP");
         }
     }
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new(
+            "Endpoints",
+            "string",
+            "The set of all endpoints is the union of all subsets. Addresses are placed into subsets according to the IPs they share. A single address with multiple ports, some of which are ready and some of which are not (because they come from different containers) will result in the address being displayed in different subsets for the different ports. No address will appear in both Addresses and NotReadyAddresses in the same subset. Sets of addresses and ports that comprise a service.",
+            |o, _| cells::endpoints(o),
+        ),
+        Column::age(),
+    ]
 }

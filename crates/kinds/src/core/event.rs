@@ -2,10 +2,12 @@
 
 use crate::Kind;
 use crate::Tree;
+use crate::cells;
 use crate::kind::SelectableField;
 use crate::kind::texts;
 use crate::names;
 use crate::rules::Rules;
+use crate::table::Column;
 use crate::tree::{text, text_at};
 
 pub(crate) fn kind() -> Kind {
@@ -19,6 +21,7 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::namespaced("", "v1", "Event", "events")
     }
 }
@@ -99,4 +102,19 @@ pub(crate) fn from_events(object: &mut Tree) {
         "v1",
         RENAMED.into_iter().map(|(core, events)| (events, core)),
     );
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::new("Last Seen", "string", "The time at which the most recent occurrence of this event was recorded.", |o, c| cells::last_seen(o, c)),
+        Column::new("Type", "string", "Type of this event (Normal, Warning), new types could be added in the future", |o, _| text_at(o, &["type"]).into()),
+        Column::new("Reason", "string", "This should be a short, machine understandable string that gives the reason for the transition into the object's current status.", |o, _| text_at(o, &["reason"]).into()),
+        Column::new("Object", "string", "The object that this event is about.", |o, _| cells::event_object(o, "involvedObject")),
+        Column::new("Subobject", "string", "", |o, _| text_at(o, &["involvedObject", "fieldPath"]).into()).wide(),
+        Column::new("Source", "string", "The component reporting this event. Should be a short machine understandable string.", |o, _| cells::event_source(o, "source", "reportingComponent")).wide(),
+        Column::new("Message", "string", "A human-readable description of the status of this operation.", |o, _| text_at(o, &["message"]).trim().into()),
+        Column::new("First Seen", "string", "The time at which the event was first recorded. (Time of server receipt is in TypeMeta.)", |o, c| cells::first_seen(o, c)).wide(),
+        Column::new("Count", "string", "The number of times this event has occurred.", |o, _| cells::event_count(o)).wide(),
+        Column::new("Name", "string", "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names", |o, _| text_at(o, &["metadata", "name"]).into()).wide(),
+    ]
 }

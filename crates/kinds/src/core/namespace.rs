@@ -8,6 +8,7 @@ use crate::rules::Rules;
 use crate::strategy::Context;
 use crate::strategy::keep;
 use crate::strategy::keep_all_but;
+use crate::table::Column;
 use crate::tree::{default, make, text, text_at};
 use crate::{Kind, Subresource};
 use serde_json::json;
@@ -34,6 +35,7 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::cluster("", "v1", "Namespace", "namespaces")
     }
 }
@@ -71,4 +73,14 @@ fn update(_: &Context<'_>, new: &mut Tree, old: &Tree) {
 fn update_subresource(_: &str, _: &Context<'_>, new: &mut Tree, old: &Tree) {
     // `finalize` writes the finalizers and nothing else.
     keep_all_but(new, old, &["spec", "metadata", "apiVersion", "kind"]);
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new("Status", "string", "The status of the namespace", |o, _| {
+            text_at(o, &["status", "phase"]).into()
+        }),
+        Column::age(),
+    ]
 }

@@ -1,10 +1,12 @@
 //! `core/v1` `PersistentVolumeClaim`.
 
 use crate::Tree;
+use crate::cells;
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::strategy::Context;
-use crate::tree::{default, make};
+use crate::table::Column;
+use crate::tree::{default, list_at, make, text_at};
 use crate::{Kind, Subresource};
 use serde_json::json;
 
@@ -18,6 +20,7 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::namespaced("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
     }
 }
@@ -29,4 +32,18 @@ fn defaults(object: &mut Tree) {
 
 fn create(_: &Context<'_>, object: &mut Tree) {
     object.insert("status".into(), json!({"phase": "Pending"}));
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new("Status", "string", "phase represents the current phase of PersistentVolumeClaim.", |o, _| cells::phase(o)),
+        Column::new("Volume", "string", "volumeName is the binding reference to the PersistentVolume backing this claim.", |o, _| text_at(o, &["spec", "volumeName"]).into()),
+        Column::new("Capacity", "string", "capacity represents the actual resources of the underlying volume.", |o, _| text_at(o, &["status", "capacity", "storage"]).into()),
+        Column::new("Access Modes", "string", "accessModes contains the actual access modes the volume backing the PVC has. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#access-modes-1", |o, _| cells::access_modes(list_at(o, &["status", "accessModes"]))),
+        Column::new("StorageClass", "string", "StorageClass of the pvc", |o, _| text_at(o, &["spec", "storageClassName"]).into()),
+        Column::new("VolumeAttributesClass", "string", "VolumeAttributesClass of the pvc", |o, _| cells::text_or(o, &["spec", "volumeAttributesClassName"], "<unset>")),
+        Column::age(),
+        Column::new("VolumeMode", "string", "volumeMode defines what type of volume is required by the claim. Value of Filesystem is implied when not included in claim spec.", |o, _| cells::text_or(o, &["spec", "volumeMode"], "<unset>")).wide(),
+    ]
 }

@@ -1,12 +1,14 @@
 //! `core/v1` `ReplicationController`.
 
 use crate::Tree;
+use crate::cells;
 use crate::core::pod_defaults;
 use crate::kind::SelectableField;
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::strategy::GarbageCollection;
-use crate::tree::{at, default, make, map, map_at};
+use crate::table::Column;
+use crate::tree::{at, default, list_at, make, map, map_at, number_at};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -27,6 +29,7 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::namespaced("", "v1", "ReplicationController", "replicationcontrollers")
             .stored_at("/registry/controllers")
     }
@@ -45,4 +48,17 @@ fn defaults(object: &mut Tree) {
     if map_at(object, &["metadata", "labels"]).is_none_or(Tree::is_empty) {
         make(object, "metadata").insert("labels".into(), labels);
     }
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new("Desired", "integer", "Replicas is the number of desired replicas. This is a pointer to distinguish between explicit zero and unspecified. Defaults to 1. More info: https://kubernetes.io/docs/concepts/workloads/controllers/replicationcontroller#what-is-a-replicationcontroller", |o, _| number_at(o, &["spec", "replicas"]).into()),
+        Column::new("Current", "integer", "Replicas is the most recently observed number of replicas. More info: https://kubernetes.io/docs/concepts/workloads/controllers/replicationcontroller#what-is-a-replicationcontroller", |o, _| number_at(o, &["status", "replicas"]).into()),
+        Column::new("Ready", "integer", "The number of ready replicas for this replication controller.", |o, _| number_at(o, &["status", "readyReplicas"]).into()),
+        Column::age(),
+        Column::new("Containers", "string", "Names of each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "name")).wide(),
+        Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "image")).wide(),
+        Column::new("Selector", "string", "Selector is a label query over pods that should match the Replicas count. If Selector is empty, it is defaulted to the labels present on the Pod template. Label keys and values that must match in order to be controlled by this replication controller, if empty defaulted to labels on Pod template. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors", |o, _| cells::pairs(at(o, &["spec", "selector"]))).wide(),
+    ]
 }

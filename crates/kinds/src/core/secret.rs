@@ -2,9 +2,11 @@
 
 use crate::Kind;
 use crate::Tree;
+use crate::cells;
 use crate::kind::SelectableField;
 use crate::rules::Rules;
-use crate::tree::{default, make};
+use crate::table::Column;
+use crate::tree::{default, make, text_at};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kontiki_object::Value;
@@ -16,6 +18,7 @@ pub(crate) fn kind() -> Kind {
             crate::tree::text(secret, "type").into()
         })],
         strategy: Rules { ..Rules::PLAIN }.strategy(),
+        columns: columns(),
         ..Kind::namespaced("", "v1", "Secret", "secrets")
     }
 }
@@ -30,4 +33,23 @@ fn defaults(object: &mut Tree) {
             data.insert(key, STANDARD.encode(value).into());
         }
     }
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new(
+            "Type",
+            "string",
+            "Used to facilitate programmatic handling of secret data. More info: https://kubernetes.io/docs/concepts/configuration/secret/#secret-types",
+            |o, _| text_at(o, &["type"]).into(),
+        ),
+        Column::new(
+            "Data",
+            "string",
+            "Data contains the secret data. Each key must consist of alphanumeric characters, '-', '_' or '.'. The serialized form of the secret data is a base64 encoded string, representing the arbitrary (possibly non-string) data value here. Described in https://tools.ietf.org/html/rfc4648#section-4",
+            |o, _| cells::size(o, "data").into(),
+        ),
+        Column::age(),
+    ]
 }

@@ -2,6 +2,7 @@
 
 use crate::kind::texts;
 use crate::rules::Rules;
+use crate::table::Column;
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -14,6 +15,11 @@ pub(crate) fn kind() -> Kind {
             &["create"],
         )],
         strategy: Rules { ..Rules::PLAIN }.strategy(),
+        columns: columns(),
         ..Kind::namespaced("", "v1", "ServiceAccount", "serviceaccounts")
     }
+}
+
+fn columns() -> Vec<Column> {
+    vec![Column::name(), Column::age()]
 }

@@ -2,9 +2,11 @@
 
 use crate::Kind;
 use crate::Tree;
+use crate::cells;
 use crate::kind::texts;
 use crate::rules::Rules;
-use crate::tree::{default, list, map_mut, maps_mut};
+use crate::table::Column;
+use crate::tree::{at, default, list, map_mut, maps_mut};
 use serde_json::json;
 
 pub(crate) fn kind() -> Kind {
@@ -16,6 +18,7 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::namespaced(
             "networking.k8s.io",
             "v1",
@@ -44,4 +47,17 @@ fn defaults(object: &mut Tree) {
             }
         }
     }
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new(
+            "Pod-Selector",
+            "string",
+            "podSelector selects the pods to which this NetworkPolicy object applies. The array of rules is applied to any pods selected by this field. An empty selector matches all pods in the policy's namespace. Multiple network policies can select the same set of pods. In this case, the ingress rules for each are combined additively. This field is optional. If it is not specified, it defaults to an empty selector.",
+            |o, _| cells::selector(at(o, &["spec", "podSelector"])),
+        ),
+        Column::age(),
+    ]
 }

@@ -2,6 +2,8 @@
 
 use crate::Kind;
 use crate::rules::Rules;
+use crate::table::Column;
+use crate::tree::text_at;
 
 pub(crate) fn kind() -> Kind {
     Kind {
@@ -11,6 +13,17 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::cluster("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses")
     }
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new("Handler", "string", "", |o, _| {
+            text_at(o, &["handler"]).into()
+        }),
+        Column::age(),
+    ]
 }

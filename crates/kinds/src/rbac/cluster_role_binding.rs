@@ -1,8 +1,10 @@
 //! `rbac.authorization.k8s.io/v1` `ClusterRoleBinding`.
 
 use crate::Kind;
+use crate::cells;
 use crate::names;
 use crate::rules::Rules;
+use crate::table::Column;
 
 pub(crate) fn kind() -> Kind {
     Kind {
@@ -13,6 +15,7 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::cluster(
             "rbac.authorization.k8s.io",
             "v1",
@@ -20,4 +23,38 @@ pub(crate) fn kind() -> Kind {
             "clusterrolebindings",
         )
     }
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new(
+            "Role",
+            "string",
+            "RoleRef can only reference a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error.",
+            |o, _| cells::role(o),
+        ),
+        Column::age(),
+        Column::new(
+            "Users",
+            "string",
+            "Users in the clusterRoleBinding",
+            |o, _| cells::subjects(o, "User"),
+        )
+        .wide(),
+        Column::new(
+            "Groups",
+            "string",
+            "Groups in the clusterRoleBinding",
+            |o, _| cells::subjects(o, "Group"),
+        )
+        .wide(),
+        Column::new(
+            "ServiceAccounts",
+            "string",
+            "ServiceAccounts in the clusterRoleBinding",
+            |o, _| cells::subjects(o, "ServiceAccount"),
+        )
+        .wide(),
+    ]
 }

@@ -4,13 +4,15 @@ use crate::Kind;
 use crate::Tree;
 use crate::kind::texts;
 use crate::rules::Rules;
-use crate::tree::default;
+use crate::table::Column;
+use crate::tree::{default, flag, text_at};
 
 pub(crate) fn kind() -> Kind {
     Kind {
         short_names: texts(&["sc"]),
         defaults,
         strategy: Rules { ..Rules::PLAIN }.strategy(),
+        columns: columns(),
         ..Kind::cluster("storage.k8s.io", "v1", "StorageClass", "storageclasses")
     }
 }
@@ -18,4 +20,35 @@ pub(crate) fn kind() -> Kind {
 fn defaults(object: &mut Tree) {
     default(object, "reclaimPolicy", "Delete");
     default(object, "volumeBindingMode", "Immediate");
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        Column::new(
+            "Provisioner",
+            "string",
+            "provisioner indicates the type of the provisioner.",
+            |o, _| text_at(o, &["provisioner"]).into(),
+        ),
+        Column::new(
+            "ReclaimPolicy",
+            "string",
+            "reclaimPolicy controls the reclaimPolicy for dynamically provisioned PersistentVolumes of this storage class. Defaults to Delete.",
+            |o, _| text_at(o, &["reclaimPolicy"]).into(),
+        ),
+        Column::new(
+            "VolumeBindingMode",
+            "string",
+            "volumeBindingMode indicates how PersistentVolumeClaims should be provisioned and bound.  When unset, VolumeBindingImmediate is used. This field is only honored by servers that enable the VolumeScheduling feature.",
+            |o, _| text_at(o, &["volumeBindingMode"]).into(),
+        ),
+        Column::new(
+            "AllowVolumeExpansion",
+            "string",
+            "allowVolumeExpansion shows whether the storage class allow volume expand.",
+            |o, _| flag(o, "allowVolumeExpansion").unwrap_or_default().into(),
+        ),
+        Column::age(),
+    ]
 }
