@@ -1,141 +1,119 @@
-//! Asking others about names outside the cluster.
+//! Questions that somebody else answers.
 
-use std::net::{IpAddr, SocketAddr};
+use hickory_proto::op::{Message, MessageType};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
-const TIMEOUT: Duration = Duration::from_secs(2);
-/// Questions to others that may be under way at once.
-const CONCURRENT_MAX: usize = 512;
-const UDP_BYTES_MAX: usize = 4096;
-
-/// The name servers of a `resolv.conf`, without `own` addresses: those would ask themselves.
+/// The servers of a `resolv.conf`, without `own` addresses: asking oneself
+/// would never end.
 #[must_use]
-pub fn upstreams(resolv_conf: &str, own: &[IpAddr]) -> Vec<SocketAddr> {
-    let servers = resolv_conf
+pub fn upstreams_of(resolv_conf: &str, own: &[SocketAddr]) -> Vec<SocketAddr> {
+    resolv_conf
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("nameserver"));
-    servers
-        .filter_map(|rest| rest.trim().parse::<IpAddr>().ok())
-        .filter(|address| !own.contains(address))
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let is_server = words.next() == Some("nameserver");
+            words.next().filter(|_| is_server)?.parse::<IpAddr>().ok()
+        })
+        .filter(|address| !own.iter().any(|own| own.ip() == *address))
         .map(|address| SocketAddr::new(address, 53))
         .collect()
 }
 
-/// Passes questions on as they are.
-#[derive(Clone)]
-pub struct Forwarder {
-    upstreams: Arc<Vec<SocketAddr>>,
-    permits: Arc<Semaphore>,
+/// The servers that are asked about names outside of the cluster.
+pub struct Upstreams {
+    servers: Vec<SocketAddr>,
+    timeout: Duration,
+    in_flight: Arc<Semaphore>,
 }
 
-impl Forwarder {
-    /// To these servers, in this order.
+impl Upstreams {
+    /// At most `in_flight_max` questions wait at a time; each server gets `timeout`.
     #[must_use]
-    pub fn new(upstreams: Vec<SocketAddr>) -> Self {
+    pub fn new(servers: Vec<SocketAddr>, timeout: Duration, in_flight_max: usize) -> Self {
         Self {
-            upstreams: Arc::new(upstreams),
-            permits: Arc::new(Semaphore::new(CONCURRENT_MAX)),
+            servers,
+            timeout,
+            in_flight: Arc::new(Semaphore::new(in_flight_max)),
         }
     }
 
-    /// The first answer that any server gives; `None` if none does.
-    pub async fn ask(&self, question: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
-        // Too many at once are told so at once: the client asks again.
-        let _permit = self.permits.try_acquire().ok()?;
-        for server in self.upstreams.iter() {
-            let answer = if over_tcp {
-                tcp(*server, question).await
-            } else {
-                udp(*server, question).await
+    /// Whether there is nobody to ask.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.servers.is_empty()
+    }
+
+    /// Asks one server after the other; `None` if none answers or too many
+    /// questions are waiting already.
+    pub async fn ask(&self, query: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
+        let _permit = self.in_flight.try_acquire().ok()?;
+        let asked = Message::from_vec(query).ok()?;
+        for server in &self.servers {
+            let one = async {
+                if over_tcp {
+                    ask_tcp(*server, query).await
+                } else {
+                    ask_udp(*server, query, &asked).await
+                }
             };
-            match answer {
-                Ok(answer) => return Some(answer),
-                Err(error) => tracing::debug!(%server, %error, "a name server gave no answer"),
+            match tokio::time::timeout(self.timeout, one).await {
+                Ok(Ok(answer)) if is_answer(&answer, &asked) => return Some(answer),
+                Ok(Ok(_)) => tracing::debug!(%server, "upstream answered something else"),
+                Ok(Err(error)) => tracing::debug!(%server, %error, "upstream cannot be asked"),
+                Err(_) => tracing::debug!(%server, "upstream does not answer"),
             }
         }
         None
     }
 }
 
-async fn udp(server: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
-    let any: SocketAddr = if server.is_ipv4() {
-        ([0, 0, 0, 0], 0).into()
-    } else {
-        ([0; 8], 0).into()
+fn is_answer(bytes: &[u8], asked: &Message) -> bool {
+    Message::from_vec(bytes).is_ok_and(|message| {
+        message.metadata.id == asked.metadata.id
+            && message.metadata.message_type == MessageType::Response
+            && message.queries == asked.queries
+    })
+}
+
+async fn ask_udp(server: SocketAddr, query: &[u8], asked: &Message) -> std::io::Result<Vec<u8>> {
+    // A fresh socket has a port that nobody can guess.
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    // A port of its own for each question makes forged answers improbable (RFC 5452).
-    let socket = UdpSocket::bind(any).await?;
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
     socket.connect(server).await?;
-    socket.send(question).await?;
-    let mut buffer = vec![0; UDP_BYTES_MAX];
-    let receive = async {
-        loop {
-            let read = socket.recv(&mut buffer).await?;
-            if read >= 2 && buffer[..2] == question[..2.min(question.len())] {
-                return Ok::<usize, std::io::Error>(read);
-            }
+    socket.send(query).await?;
+    let mut buffer = vec![0; 4096];
+    loop {
+        let size = socket.recv(&mut buffer).await?;
+        // Something forged must not end the wait for the real answer.
+        if is_answer(&buffer[..size], asked) {
+            buffer.truncate(size);
+            return Ok(buffer);
         }
-    };
-    let read = tokio::time::timeout(TIMEOUT, receive).await??;
-    buffer.truncate(read);
-    Ok(buffer)
+    }
 }
 
-async fn tcp(server: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
-    let exchange = async {
-        let mut stream = TcpStream::connect(server).await?;
-        let length = u16::try_from(question.len()).map_err(std::io::Error::other)?;
-        stream
-            .write_all(&[&length.to_be_bytes(), question].concat())
-            .await?;
-        let length = stream.read_u16().await?;
-        let mut answer = vec![0; usize::from(length)];
-        stream.read_exact(&mut answer).await?;
-        Ok(answer)
-    };
-    tokio::time::timeout(TIMEOUT, exchange).await?
+async fn ask_tcp(server: SocketAddr, query: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(server).await?;
+    write_framed(&mut stream, query).await?;
+    let size = stream.read_u16().await?;
+    let mut answer = vec![0; usize::from(size)];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_own_address_is_no_upstream() {
-        let conf =
-            "# x\nsearch a\nnameserver 10.96.0.10\nnameserver 192.0.2.1\nnameserver nonsense\n";
-        let own = ["10.96.0.10".parse().expect("an address")];
-        assert_eq!(
-            upstreams(conf, &own),
-            ["192.0.2.1:53".parse().expect("an address")]
-        );
-    }
-
-    #[tokio::test]
-    async fn the_second_server_is_asked_when_the_first_refuses() {
-        let gone = UdpSocket::bind("127.0.0.1:0")
-            .await
-            .expect("binds")
-            .local_addr()
-            .expect("bound");
-        let live = UdpSocket::bind("127.0.0.1:0").await.expect("binds");
-        let forwarder = Forwarder::new(vec![gone, live.local_addr().expect("bound")]);
-        let server = tokio::spawn(async move {
-            let mut buffer = [0; 512];
-            let (read, from) = live.recv_from(&mut buffer).await.expect("receives");
-            live.send_to(&buffer[..read], from).await.expect("sends");
-        });
-        assert_eq!(
-            forwarder
-                .ask(b"\x00\x07question", false)
-                .await
-                .expect("an answer"),
-            b"\x00\x07question"
-        );
-        server.await.expect("serves");
-    }
+/// Writes a message with its length before it, in one packet.
+pub(crate) async fn write_framed(stream: &mut TcpStream, message: &[u8]) -> std::io::Result<()> {
+    let length = u16::try_from(message.len())
+        .map_err(|_| std::io::Error::other("the message is longer than 64 KiB"))?;
+    let mut framed = length.to_be_bytes().to_vec();
+    framed.extend_from_slice(message);
+    stream.write_all(&framed).await
 }

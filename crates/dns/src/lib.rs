@@ -1,16 +1,21 @@
-//! Cluster DNS, as the Kubernetes DNS specification (version 1.1.0) asks.
+//! The cluster's DNS, served on every node: names of Services, their endpoints
+//! and pods, as the Kubernetes DNS specification 1.1.0 says; everything else is
+//! asked upstream.
 //!
-//! [`zone`] answers from the caches of Services and `EndpointSlice`s, [`wire`]
-//! turns questions into answers in DNS's own form, [`forward`] asks others about
-//! names outside the cluster, [`Dns`] serves UDP and TCP.
+//! [`View`] is an immutable picture of the cluster's names, [`answer`] a pure
+//! function of a question and a view. [`Dns`] keeps the view current and moves
+//! packets.
 //!
-//! **Invariant:** an answer is computed from the caches as they are at that
-//! moment; nothing is copied or cached here, so nothing can be stale.
+//! **Invariants:** the number of connections and of questions upstream is
+//! bounded; a malformed packet is dropped or answered with an error, never
+//! more; a name of the cluster's domain is never asked upstream.
 
+mod answer;
 mod forward;
-mod serve;
-pub mod wire;
-pub mod zone;
+mod server;
+mod view;
 
-pub use forward::{Forwarder, upstreams};
-pub use serve::{Dns, DnsConfig, DnsError};
+pub use answer::{Answer, Outcome, Zone, answer};
+pub use forward::{Upstreams, upstreams_of};
+pub use server::{Caches, Dns, DnsConfig};
+pub use view::View;

@@ -226,6 +226,18 @@ impl Kernel {
         Ok(())
     }
 
+    /// Makes an address the node's own, for what it serves to its pods (DNS).
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub async fn ensure_local_address(&self, address: IpAddr) -> Result<(), KernelError> {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        let device = self.index("lo").await?;
+        let request = self.handle.address().add(device, address, length).replace();
+        let what = format!("add the address {address}");
+        request.execute().await.map_err(refused(what))
+    }
+
     /// Service addresses get a source address even where there is no default
     /// route: the lookup comes before the proxy's rules change the destination.
     ///

@@ -25,6 +25,9 @@ pub struct NetworkConfig {
     pub cluster_ranges: Vec<IpNet>,
     /// Addresses of Services, if the node shall have a route for them.
     pub service_ranges: Vec<IpNet>,
+    /// Addresses that every node has for itself alone, on loopback: the DNS of
+    /// its pods listens there.
+    pub local_addresses: Vec<IpAddr>,
     /// The plugins' configuration.
     pub cni: CniConfig,
     /// After this long the kernel's state is looked at again.
@@ -41,6 +44,7 @@ impl NetworkConfig {
             node_name: node_name.into(),
             cluster_ranges,
             service_ranges: Vec::new(),
+            local_addresses: Vec::new(),
             cni: CniConfig::default(),
             resync_period: Duration::from_secs(60),
             retry_delay: Duration::from_secs(1),
@@ -127,6 +131,9 @@ impl Network {
             .map(|node| pod_ranges(node))
             .unwrap_or_default();
         set_sysctls().await;
+        for address in &self.config.local_addresses {
+            self.kernel.ensure_local_address(*address).await?;
+        }
         if let Some(IpAddr::V4(own)) = own_address(&nodes, own_name) {
             self.sync_routes(&nodes, own).await?;
         }

@@ -50,6 +50,7 @@ async fn follow_nodes() {
     let mut config = NetworkConfig::new("a", vec!["10.244.0.0/16".parse().expect("a range")]);
     config.cni.path = directory.join("10-kontiki.conflist");
     config.service_ranges = vec!["10.96.0.0/12".parse().expect("a range")];
+    config.local_addresses = vec!["10.96.0.10".parse().expect("an address")];
     let nodes = Arc::new(ObjectCache::new(Vec::new()));
     nodes.upsert(node("a", "192.0.2.1", "10.244.0.0/24"));
     nodes.upsert(node("b", "192.0.2.2", "10.244.1.0/24"));
@@ -78,6 +79,7 @@ async fn follow_nodes() {
     );
     assert!(sh("bridge fdb show dev kontiki0").contains("0a:6b:c6:33:64:03 dst 198.51.100.3"));
     assert!(sh("ip neigh show dev kontiki0").contains("10.244.2.0 lladdr 0a:6b:c6:33:64:03"));
+    assert!(sh("ip addr show dev lo").contains("10.96.0.10/32"));
     assert!(sh("nft list table ip kontiki-network").contains("masquerade"));
     let written = std::fs::read_to_string(&network.config.cni.path).expect("written");
     assert!(written.contains("10.244.0.0/24"));
