@@ -8,6 +8,9 @@
 mod cluster_ip;
 mod node_port;
 
+pub(crate) use cluster_ip::first as first_address;
+
+
 use crate::registry::{Guard, Registry, Target};
 use ipnet::IpNet;
 use kontiki_kinds::{FieldError, Path, Tree};

@@ -13,6 +13,7 @@
 
 pub mod admission;
 pub mod allocate;
+pub mod bootstrap;
 pub mod cache;
 pub mod catalog;
 pub mod codec;
