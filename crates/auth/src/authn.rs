@@ -59,3 +59,6 @@ pub trait Authenticator: Send + Sync + 'static {
         peer: Option<&PeerCertificate>,
     ) -> Result<Option<Authenticated>, AuthnError>;
 }
+
+#[cfg(test)]
+mod tests;

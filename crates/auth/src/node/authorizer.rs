@@ -4,7 +4,8 @@
 //! by the rules of the role `system:node`, which no binding grants any more.
 
 use super::graph::{Graph, Kind};
-use crate::authz::{Attributes, Authorizer, Decision};
+use crate::UserInfo;
+use crate::authz::{Attributes, Authorizer, Decision, RulesStatus};
 use crate::policy::bootstrap_policy;
 use crate::rbac::Rule;
 use async_trait::async_trait;
@@ -211,11 +212,7 @@ impl NodeAuthorizer {
             ("update" | "patch", "" | "status") => {
                 no(format!("node '{node}' cannot modify '{}'", asked.name))
             }
-            _ => self
-                .by_rules(asked)
-                .is_allowed()
-                .then(|| Decision::allow(""))
-                .unwrap_or_else(|| no("")),
+            _ => self.by_rules(asked),
         }
     }
 
@@ -250,6 +247,17 @@ impl Authorizer for NodeAuthorizer {
         match attributes.user.node_name() {
             Some(node) => self.decide(node, attributes),
             None => Decision::no_opinion(""),
+        }
+    }
+
+    fn rules(&self, user: &UserInfo, _namespace: &str) -> RulesStatus {
+        if user.node_name().is_none() {
+            return RulesStatus::default();
+        }
+        RulesStatus {
+            incomplete: true,
+            evaluation_error: "node authorizer does not support user rule resolution".into(),
+            ..RulesStatus::default()
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::user::{NODES, UserInfo};
+use crate::user::NODES;
 use kontiki_object::{FieldSelector, Object};
 use serde_json::json;
 
