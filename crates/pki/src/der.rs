@@ -95,7 +95,7 @@ pub fn flags(set: u16) -> Vec<u8> {
 /// A point in time: two-digit years until 2049, as RFC 5280 demands.
 pub fn time(at: Timestamp) -> Vec<u8> {
     let text = at.strftime("%Y%m%d%H%M%SZ").to_string();
-    if text < "2050".to_owned() {
+    if *text < *"2050" {
         element(UTC_TIME, &text.as_bytes()[2..])
     } else {
         element(GENERALIZED_TIME, text.as_bytes())

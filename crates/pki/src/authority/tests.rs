@@ -4,7 +4,8 @@ use crate::tls::{
 };
 use crate::{BootstrapToken, ClusterSecrets, JoinToken, ServerNames, kubeconfig::Kubeconfig};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateSigningRequestDer, ServerName};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -191,9 +192,8 @@ fn a_request_is_signed_with_its_own_names_and_the_signers_usages() {
 fn a_request_that_was_tampered_with_is_refused() {
     let key = PrivateKey::generate().expect("random numbers");
     let pem = CertificateRequest::create(&Profile::client("jane", &[]), &key).expect("signed");
-    let request = rustls_pki_types::CertificateSigningRequestDer::from(
-        <rustls_pki_types::CertificateSigningRequestDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice(pem.as_bytes()).expect("PEM"),
-    );
+    let request =
+        CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).expect("well-formed PEM");
     let mut bytes = request.as_ref().to_vec();
     let at = bytes
         .windows(4)
