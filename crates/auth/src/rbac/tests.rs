@@ -319,3 +319,36 @@ fn coverage_agrees_with_asking_for_every_single_thing() {
         }
     }
 }
+
+#[tokio::test]
+async fn decisions_follow_the_caches() {
+    let cache = || Arc::new(kontiki_client::ObjectCache::new(Vec::new()));
+    let caches = PolicyCaches {
+        cluster_roles: cache(),
+        cluster_role_bindings: cache(),
+        roles: cache(),
+        role_bindings: cache(),
+    };
+    let rbac = Arc::new(Rbac::default());
+    let cancel = CancellationToken::new();
+    let following = tokio::spawn(rbac.clone().follow(caches.clone(), cancel.clone()));
+    let asked = ask(UserInfo::new("jane", &[]), "get", "", "pods", "ns", "p");
+    let reaches = async |expected: bool| {
+        while rbac.authorize(&asked).await.is_allowed() != expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    reaches(false).await;
+    let jane = json!({"kind": "User", "name": "jane"});
+    caches.cluster_roles.upsert(Arc::new(object(json!({
+        "kind": "ClusterRole", "metadata": {"name": "r"},
+        "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}],
+    }))));
+    let bound = binding("RoleBinding", "ns", ("ClusterRole", "r"), jane);
+    caches.role_bindings.upsert(Arc::new(bound));
+    reaches(true).await;
+    caches.role_bindings.remove("ns/b");
+    reaches(false).await;
+    cancel.cancel();
+    following.await.expect("it ends");
+}

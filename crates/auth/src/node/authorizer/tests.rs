@@ -146,3 +146,29 @@ async fn only_nodes_are_judged() {
         assert!(!authorizer.authorize(&asked).await.is_allowed());
     }
 }
+
+#[tokio::test]
+async fn the_graph_follows_the_caches() {
+    let cache = || Arc::new(kontiki_client::ObjectCache::new(Vec::new()));
+    let caches = crate::node::GraphCaches {
+        pods: cache(),
+        persistent_volumes: cache(),
+        volume_attachments: cache(),
+    };
+    let graph = Arc::new(Graph::default());
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let following = tokio::spawn(graph.clone().follow(caches.clone(), cancel.clone()));
+    let reaches = async |expected: bool| {
+        while graph.needs("n1", Kind::Secret, "ns", "s") != expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    caches.pods.upsert(Arc::new(pod("a", "n1", "s")));
+    reaches(true).await;
+    // Another pod of the same name elsewhere takes the need along.
+    caches.pods.upsert(Arc::new(pod("a", "n2", "s")));
+    reaches(false).await;
+    assert!(graph.needs("n2", Kind::Secret, "ns", "s"));
+    cancel.cancel();
+    following.await.expect("it ends");
+}
