@@ -1,16 +1,26 @@
 //! Every controller, one line each.
 
 use crate::Controller;
+use crate::certificates::{CsrApprover, CsrCleaner, CsrSigner};
+use crate::cluster_role_aggregation::ClusterRoleAggregationController;
+use crate::cron_job::CronJobController;
+use crate::daemon_set::DaemonSetController;
 use crate::deployment::DeploymentController;
 use crate::endpoint_slice::EndpointSliceController;
 use crate::endpoints::EndpointsController;
+use crate::garbage_collector::GarbageCollector;
+use crate::job::JobController;
 use crate::namespace::NamespaceController;
 use crate::node_ipam::NodeIpamController;
 use crate::node_lifecycle::NodeLifecycleController;
+use crate::pod_gc::PodGarbageCollector;
 use crate::replica_set::ReplicaSetController;
 use crate::root_ca::RootCaPublisher;
 use crate::service_account::ServiceAccountController;
+use crate::stateful_set::StatefulSetController;
 use crate::taint_eviction::TaintEvictionController;
+use crate::token_cleaner::TokenCleaner;
+use crate::ttl_after_finished::TtlAfterFinishedController;
 use std::sync::Arc;
 
 /// Every controller.
@@ -23,6 +33,18 @@ pub fn all() -> Vec<Arc<dyn Controller>> {
         Arc::new(NodeIpamController),
         Arc::new(NodeLifecycleController::default()),
         Arc::new(TaintEvictionController),
+        Arc::new(GarbageCollector),
+        Arc::new(JobController),
+        Arc::new(DaemonSetController),
+        Arc::new(StatefulSetController),
+        Arc::new(CronJobController),
+        Arc::new(TtlAfterFinishedController),
+        Arc::new(PodGarbageCollector::default()),
+        Arc::new(CsrApprover),
+        Arc::new(CsrSigner),
+        Arc::new(CsrCleaner),
+        Arc::new(ClusterRoleAggregationController),
+        Arc::new(TokenCleaner),
         Arc::new(EndpointsController),
         Arc::new(EndpointSliceController),
         Arc::new(DeploymentController),

@@ -187,6 +187,12 @@ impl Scenario {
                 for pod in api.objects(&resources::PODS) {
                     let pods = client.namespaced(&resources::PODS, pod.namespace());
                     if pod.is_terminating() {
+                        let runs = pod.str_at(&["status", "phase"]) == Some("Running");
+                        if runs {
+                            let ended = json!({"status": {"phase": "Failed"}});
+                            let patched = pods.patch_status(pod.name(), PatchKind::Merge, ended);
+                            let _ = patched.await;
+                        }
                         let now = DeleteOptions {
                             grace_period_seconds: Some(0),
                             ..DeleteOptions::default()
@@ -196,7 +202,7 @@ impl Scenario {
                         serial += 1;
                         let status = run_status(phase, serial, clock.now());
                         if pod.str_at(&["spec", "nodeName"]).is_none() {
-                            let bind = json!({"spec": {"nodeName": "node-1"}});
+                            let bind = json!({"spec": {"nodeName": node_for(&pod)}});
                             let _ = pods.patch(pod.name(), PatchKind::Merge, bind).await;
                         }
                         let patch = json!({"status": status});
@@ -207,6 +213,15 @@ impl Scenario {
             }
         });
     }
+}
+
+/// The node that a daemon's pod asks for, or just any.
+fn node_for(pod: &kontiki_object::Object) -> String {
+    let tree = pod.to_value();
+    let required =
+        &tree["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let name = &required["nodeSelectorTerms"][0]["matchFields"][0]["values"][0];
+    name.as_str().unwrap_or("node-1").to_owned()
 }
 
 fn run_status(phase: &str, serial: u32, now: Timestamp) -> Value {
