@@ -38,7 +38,11 @@ pub(crate) fn one_of(
     if let Some(value) = tree.get(field).and_then(Value::as_str)
         && !supported.contains(&value)
     {
-        errors.push(FieldError::not_supported(&path.child(field), value, supported));
+        errors.push(FieldError::not_supported(
+            &path.child(field),
+            value,
+            supported,
+        ));
     }
 }
 
@@ -75,7 +79,10 @@ pub(crate) fn selector(errors: &mut FieldErrors, selector: Option<&Value>, path:
                 errors.push(FieldError::invalid(&path.child("operator"), other, why));
             }
         }
-        errors.extend(meta::validate_label_name(text(one, "key"), &path.child("key")));
+        errors.extend(meta::validate_label_name(
+            text(one, "key"),
+            &path.child("key"),
+        ));
         for (index, value) in values.iter().filter_map(Value::as_str).enumerate() {
             let path = path.child("values").index(index);
             texts(errors, &path, value, names::is_label_value(value));
@@ -160,6 +167,10 @@ pub(crate) fn immutable(
     path: &Path,
 ) {
     for field in fields {
-        errors.extend(meta::immutable(new.get(*field), old.get(*field), &path.child(field)));
+        errors.extend(meta::immutable(
+            new.get(*field),
+            old.get(*field),
+            &path.child(field),
+        ));
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod pod;
 pub(crate) mod pod_cells;
 pub(crate) mod pod_defaults;
 pub(crate) mod pod_template;
+pub(crate) mod pod_validate;
 pub(crate) mod qos;
 pub(crate) mod replication_controller;
 pub(crate) mod resource_quota;

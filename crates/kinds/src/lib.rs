@@ -18,6 +18,7 @@ pub mod strategy;
 pub mod table;
 
 mod cells;
+mod check;
 mod list;
 mod rules;
 mod tree;

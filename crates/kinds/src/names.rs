@@ -143,11 +143,7 @@ pub fn is_qualified_name(value: &str) -> Vec<String> {
                 texts.push(format!("prefix part {}", max_length_text(253)));
             }
             if !is_subdomain_form(prefix) {
-                let form = regex_text(
-                    DNS1123_SUBDOMAIN_TEXT,
-                    DNS1123_SUBDOMAIN,
-                    &["example.com"],
-                );
+                let form = regex_text(DNS1123_SUBDOMAIN_TEXT, DNS1123_SUBDOMAIN, &["example.com"]);
                 texts.push(format!("prefix part {form}"));
             }
             name

@@ -31,8 +31,10 @@ pub(crate) struct Rules {
     pub update_subresource: fn(&str, &Context<'_>, &mut Tree, &Tree),
     /// Whether callers may set the status of a new object.
     pub keeps_status: bool,
-    /// Complaints about a new object.
+    /// Complaints about an object, new or changed.
     pub validate: fn(&Tree) -> FieldErrors,
+    /// Further complaints about a new object.
+    pub validate_create: fn(&Tree) -> FieldErrors,
     /// Complaints about a change.
     pub validate_update: fn(&Tree, &Tree) -> FieldErrors,
     /// Complaints about a change of the status.
@@ -61,6 +63,7 @@ impl Rules {
         update_subresource: |_, _, _, _| {},
         keeps_status: false,
         validate: |_| FieldErrors::new(),
+        validate_create: |_| FieldErrors::new(),
         validate_update: |_, _| FieldErrors::new(),
         validate_status: |_, _| FieldErrors::new(),
         warnings: |_, _| Vec::new(),
@@ -130,7 +133,9 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Tree) -> FieldErrors {
-        (self.validate)(object)
+        let mut errors = (self.validate)(object);
+        errors.extend((self.validate_create)(object));
+        errors
     }
 
     fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> FieldErrors {

@@ -2,11 +2,14 @@
 
 use crate::Tree;
 use crate::cells;
+use crate::check;
 use crate::core::pod_defaults;
+use crate::core::pod_validate;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::table::Column;
-use crate::tree::{at, default, list_at, make, number_at, text};
+use crate::tree::{at, default, list_at, make, map, number_at, text};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -16,6 +19,8 @@ pub(crate) fn kind() -> Kind {
         subresources: vec![Subresource::status("DaemonSet")],
         defaults,
         strategy: Rules {
+            validate,
+            validate_update,
             generation: &["spec"],
             ..Rules::PLAIN
         }
@@ -52,4 +57,60 @@ fn columns() -> Vec<Column> {
         Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "image")).wide(),
         Column::new("Selector", "string", "A label query over pods that are managed by the daemon set. Must match in order to be controlled. It must match the pod template's labels. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors", |o, _| cells::selector(at(o, &["spec", "selector"]))).wide(),
     ]
+}
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let empty = Tree::new();
+    let spec = map(object, "spec").unwrap_or(&empty);
+    let path = Path::new("spec");
+    check::workload_selector(&mut errors, spec, "daemonset", &path);
+    pod_validate::lasting_template(&mut errors, spec, &path);
+    check::not_negative(&mut errors, spec, &["minReadySeconds"], &path);
+    let at = path.child("updateStrategy");
+    if let Some(strategy) = map(spec, "updateStrategy") {
+        check::one_of(
+            &mut errors,
+            strategy,
+            "type",
+            &at,
+            &["RollingUpdate", "OnDelete"],
+        );
+        if let Some(rolling) = map(strategy, "rollingUpdate") {
+            validate_rolling(&mut errors, rolling, &at.child("rollingUpdate"));
+        }
+    }
+    check::not_negative(&mut errors, spec, &["revisionHistoryLimit"], &path);
+    errors
+}
+
+fn validate_rolling(errors: &mut FieldErrors, rolling: &Tree, path: &Path) {
+    let (down, up) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
+    for (value, field) in [(down, "maxUnavailable"), (up, "maxSurge")] {
+        check::count_or_percent(errors, value, &path.child(field));
+        check::at_most_everything(errors, value, &path.child(field));
+    }
+    match (check::is_zero(down), check::is_zero(up)) {
+        (false, false) => {
+            let shown = up.cloned().unwrap_or_default();
+            let why = "may not be set when maxUnavailable is non-zero";
+            errors.push(FieldError::invalid(&path.child("maxSurge"), shown, why));
+        }
+        (true, true) => {
+            let why = "cannot be 0 when maxSurge is 0";
+            errors.push(FieldError::required(&path.child("maxUnavailable"), why));
+        }
+        _ => {}
+    }
+}
+
+fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let empty = Tree::new();
+    let (new, old) = (
+        map(new, "spec").unwrap_or(&empty),
+        map(old, "spec").unwrap_or(&empty),
+    );
+    check::immutable(&mut errors, new, old, &["selector"], &Path::new("spec"));
+    errors
 }

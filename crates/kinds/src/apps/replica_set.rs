@@ -2,11 +2,14 @@
 
 use crate::Tree;
 use crate::cells;
+use crate::check;
 use crate::core::pod_defaults;
+use crate::core::pod_validate;
+use crate::field::{FieldErrors, Path};
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::table::Column;
-use crate::tree::{at, default, list_at, make, number_at};
+use crate::tree::{at, default, list_at, make, map, number_at};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -16,6 +19,8 @@ pub(crate) fn kind() -> Kind {
         subresources: vec![Subresource::scale(), Subresource::status("ReplicaSet")],
         defaults,
         strategy: Rules {
+            validate,
+            validate_update,
             generation: &["spec"],
             ..Rules::PLAIN
         }
@@ -42,4 +47,26 @@ fn columns() -> Vec<Column> {
         Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "image")).wide(),
         Column::new("Selector", "string", "Selector is a label query over pods that should match the replica count. Label keys and values that must match in order to be controlled by this replica set. It must match the pod template's labels. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors", |o, _| cells::selector(at(o, &["spec", "selector"]))).wide(),
     ]
+}
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let empty = Tree::new();
+    let spec = map(object, "spec").unwrap_or(&empty);
+    let path = Path::new("spec");
+    check::not_negative(&mut errors, spec, &["replicas", "minReadySeconds"], &path);
+    check::workload_selector(&mut errors, spec, "ReplicaSet", &path);
+    pod_validate::lasting_template(&mut errors, spec, &path);
+    errors
+}
+
+fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let empty = Tree::new();
+    let (new, old) = (
+        map(new, "spec").unwrap_or(&empty),
+        map(old, "spec").unwrap_or(&empty),
+    );
+    check::immutable(&mut errors, new, old, &["selector"], &Path::new("spec"));
+    errors
 }

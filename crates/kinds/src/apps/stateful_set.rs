@@ -2,13 +2,18 @@
 
 use crate::Tree;
 use crate::cells;
+use crate::check;
 use crate::core::pod_defaults;
+use crate::core::pod_validate;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kind::texts;
+use crate::meta;
 use crate::names;
 use crate::rules::Rules;
 use crate::table::Column;
-use crate::tree::{default, list_at, make, map_mut, maps_mut, text, unset};
+use crate::tree::{default, list_at, make, map, map_mut, maps, maps_mut, text, text_at, unset};
 use crate::{Kind, Subresource};
+use kontiki_object::Value;
 
 pub(crate) fn kind() -> Kind {
     Kind {
@@ -17,6 +22,8 @@ pub(crate) fn kind() -> Kind {
         subresources: vec![Subresource::scale(), Subresource::status("StatefulSet")],
         defaults,
         strategy: Rules {
+            validate,
+            validate_update,
             generation: &["spec"],
             name: names::dns_label,
             ..Rules::PLAIN
@@ -90,4 +97,107 @@ fn columns() -> Vec<Column> {
         )
         .wide(),
     ]
+}
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let empty = Tree::new();
+    let spec = map(object, "spec").unwrap_or(&empty);
+    let path = Path::new("spec");
+    let policy = text(spec, "podManagementPolicy");
+    if !matches!(policy, "OrderedReady" | "Parallel") {
+        let why = "must be 'OrderedReady' or 'Parallel'";
+        errors.push(FieldError::invalid(
+            &path.child("podManagementPolicy"),
+            policy,
+            why,
+        ));
+    }
+    if let Some(strategy) = map(spec, "updateStrategy") {
+        let at = path.child("updateStrategy");
+        let kind = text(strategy, "type");
+        if !matches!(kind, "RollingUpdate" | "OnDelete") {
+            let why = "must be 'RollingUpdate' or 'OnDelete'";
+            errors.push(FieldError::invalid(
+                &at,
+                Value::Object(strategy.clone()),
+                why,
+            ));
+        }
+        if let Some(rolling) = map(strategy, "rollingUpdate") {
+            check::not_negative(
+                &mut errors,
+                rolling,
+                &["partition"],
+                &at.child("rollingUpdate"),
+            );
+        }
+    }
+    if let Some(retention) = map(spec, "persistentVolumeClaimRetentionPolicy") {
+        let at = path.child("persistentVolumeClaimRetentionPolicy");
+        for field in ["whenDeleted", "whenScaled"] {
+            check::one_of(&mut errors, retention, field, &at, &["Retain", "Delete"]);
+        }
+    }
+    check::not_negative(&mut errors, spec, &["replicas", "minReadySeconds"], &path);
+    if let Some(ordinals) = map(spec, "ordinals") {
+        check::not_negative(&mut errors, ordinals, &["start"], &path.child("ordinals"));
+    }
+    let service = text(spec, "serviceName");
+    if !service.is_empty() {
+        let complaints = names::is_dns1123_label(service);
+        check::texts(&mut errors, &path.child("serviceName"), service, complaints);
+    }
+    check::workload_selector(&mut errors, spec, "statefulset", &path);
+    pod_validate::lasting_template(&mut errors, &with_claims(spec), &path);
+    errors
+}
+
+/// The spec with the claims' volumes in its template, because mounts may name them.
+fn with_claims(spec: &Tree) -> Tree {
+    let mut spec = spec.clone();
+    let names: Vec<String> = maps(&spec, "volumeClaimTemplates")
+        .map(|claim| text_at(claim, &["metadata", "name"]).to_owned())
+        .filter(|name| !name.is_empty())
+        .collect();
+    let template = make(make(&mut spec, "template"), "spec");
+    let volumes = template
+        .entry("volumes")
+        .or_insert_with(|| Value::Array(Vec::new()));
+    if let Some(volumes) = volumes.as_array_mut() {
+        volumes.retain(|volume| {
+            let name = volume.get("name").and_then(Value::as_str);
+            name.is_none_or(|name| !names.iter().any(|claim| claim == name))
+        });
+        let claims = names.iter().map(
+            |name| serde_json::json!({"name": name, "persistentVolumeClaim": {"claimName": name}}),
+        );
+        volumes.extend(claims);
+    }
+    spec
+}
+
+/// What an update may change.
+const MUTABLE: [&str; 8] = [
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+    "status",
+];
+
+fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
+    let fixed = |object: &Tree| {
+        let mut spec = map(object, "spec").cloned().unwrap_or_default();
+        spec.retain(|field, _| !MUTABLE.contains(&field.as_str()));
+        Value::Object(spec)
+    };
+    if meta::same(Some(&fixed(new)), Some(&fixed(old))) {
+        return FieldErrors::new();
+    }
+    let why = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+    vec![FieldError::forbidden(&Path::new("spec"), why)]
 }

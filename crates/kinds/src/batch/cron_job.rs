@@ -2,11 +2,13 @@
 
 use crate::Tree;
 use crate::cells;
+use crate::check;
 use crate::core::pod_defaults;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::table::Column;
-use crate::tree::{at, default, list_at, make, map_mut_at, text_at};
+use crate::tree::{at, default, list_at, make, map, map_at, map_mut_at, text, text_at};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -16,6 +18,7 @@ pub(crate) fn kind() -> Kind {
         subresources: vec![Subresource::status("CronJob")],
         defaults,
         strategy: Rules {
+            validate,
             generation: &["spec"],
             ..Rules::PLAIN
         }
@@ -50,4 +53,48 @@ fn columns() -> Vec<Column> {
         Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "jobTemplate", "spec", "template", "spec", "containers"]), "image")).wide(),
         Column::new("Selector", "string", "A label query over pods that should match the pod count. Normally, the system sets this field for you. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors", |o, _| cells::selector(at(o, &["spec", "jobTemplate", "spec", "selector"]))).wide(),
     ]
+}
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let empty = Tree::new();
+    let spec = map(object, "spec").unwrap_or(&empty);
+    let path = Path::new("spec");
+    let name = text_at(object, &["metadata", "name"]);
+    // The controller appends eleven characters to the names of jobs.
+    if name.len() > 52 {
+        let why = "must be no more than 52 characters";
+        errors.push(FieldError::invalid(
+            &Path::new("metadata").child("name"),
+            name,
+            why,
+        ));
+    }
+    let schedule = text(spec, "schedule");
+    let at = path.child("schedule");
+    if schedule.is_empty() {
+        errors.push(FieldError::required(&at, ""));
+    } else if schedule.contains("TZ=") {
+        let why = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        errors.push(FieldError::invalid(&at, schedule, why));
+    } else if !schedule.starts_with('@') {
+        let fields: Vec<&str> = schedule.split_whitespace().collect();
+        if fields.len() != 5 {
+            let why = format!(
+                "expected exactly 5 fields, found {}: [{}]",
+                fields.len(),
+                fields.join(" ")
+            );
+            errors.push(FieldError::invalid(&at, schedule, why));
+        }
+    }
+    check::not_negative(&mut errors, spec, &["startingDeadlineSeconds"], &path);
+    let supported = ["Allow", "Forbid", "Replace"];
+    check::one_of(&mut errors, spec, "concurrencyPolicy", &path, &supported);
+    let job = map_at(spec, &["jobTemplate", "spec"]).unwrap_or(&empty);
+    let at = path.child("jobTemplate").child("spec");
+    super::job::spec_errors(&mut errors, job, &at);
+    let fields = ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"];
+    check::not_negative(&mut errors, spec, &fields, &path);
+    errors
 }

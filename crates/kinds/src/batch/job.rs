@@ -2,14 +2,21 @@
 
 use crate::Tree;
 use crate::cells;
+use crate::check;
 use crate::core::pod_defaults;
+use crate::core::pod_validate;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kind::texts;
+use crate::names;
 use crate::rules::Rules;
 use crate::strategy::Context;
 use crate::strategy::GarbageCollection;
 use crate::table::Column;
-use crate::tree::{at, default, flag, list_at, make, map_at, map_mut, maps_mut, text_at, unset};
+use crate::tree::{
+    at, default, flag, list_at, make, map, map_at, map_mut, maps_mut, number, text, text_at, unset,
+};
 use crate::{Kind, Subresource};
+use kontiki_object::Value;
 
 pub(crate) fn kind() -> Kind {
     Kind {
@@ -17,6 +24,8 @@ pub(crate) fn kind() -> Kind {
         subresources: vec![Subresource::status("Job")],
         defaults,
         strategy: Rules {
+            validate,
+            validate_update,
             generation: &["spec"],
             create,
             garbage_collection: GarbageCollection::Orphan,
@@ -101,4 +110,95 @@ fn columns() -> Vec<Column> {
         Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "image")).wide(),
         Column::new("Selector", "string", "A label query over pods that should match the pod count. Normally, the system sets this field for you. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors", |o, _| cells::selector(at(o, &["spec", "selector"]))).wide(),
     ]
+}
+
+/// Complaints about a job's spec.
+pub(crate) fn spec_errors(errors: &mut FieldErrors, spec: &Tree, path: &Path) {
+    let fields = [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
+    ];
+    check::not_negative(errors, spec, &fields, path);
+    check::one_of(
+        errors,
+        spec,
+        "completionMode",
+        path,
+        &["NonIndexed", "Indexed"],
+    );
+    let indexed = text(spec, "completionMode") == "Indexed";
+    if indexed && number(spec, "completions").is_none() {
+        let why = "when completion mode is Indexed";
+        errors.push(FieldError::required(&path.child("completions"), why));
+    }
+    if !indexed {
+        for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
+            if let Some(value) = number(spec, field) {
+                let why = "requires indexed completion mode";
+                errors.push(FieldError::invalid(&path.child(field), value, why));
+            }
+        }
+    }
+    let supported = ["Failed", "TerminatingOrFailed"];
+    check::one_of(errors, spec, "podReplacementPolicy", path, &supported);
+    if let Some(manager) = spec.get("managedBy").and_then(Value::as_str)
+        && !names::is_domain_prefixed(manager)
+    {
+        let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        errors.push(FieldError::invalid(&path.child("managedBy"), manager, why));
+    }
+    pod_validate::template(errors, spec, path);
+    let policy = map_at(spec, &["template", "spec"]).map_or("", |spec| text(spec, "restartPolicy"));
+    let at = path.child("template").child("spec").child("restartPolicy");
+    if matches!(policy, "" | "Always") {
+        let why = "valid values: \"OnFailure\", \"Never\"";
+        errors.push(FieldError::required(&at, why));
+    } else if !matches!(policy, "OnFailure" | "Never") {
+        errors.push(FieldError::not_supported(
+            &at,
+            policy,
+            &["OnFailure", "Never"],
+        ));
+    }
+}
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let empty = Tree::new();
+    let spec = map(object, "spec").unwrap_or(&empty);
+    let path = Path::new("spec");
+    spec_errors(&mut errors, spec, &path);
+    check::workload_selector(&mut errors, spec, "job", &path);
+    errors
+}
+
+fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let empty = Tree::new();
+    let path = Path::new("spec");
+    let (new, old) = (
+        map(new, "spec").unwrap_or(&empty),
+        map(old, "spec").unwrap_or(&empty),
+    );
+    if text(new, "completionMode") != "Indexed" {
+        check::immutable(&mut errors, new, old, &["completions"], &path);
+    }
+    check::immutable(&mut errors, new, old, &["selector"], &path);
+    // A suspended job that never started may still be directed elsewhere.
+    if flag(old, "suspend") != Some(true) {
+        check::immutable(&mut errors, new, old, &["template"], &path);
+    }
+    let fields = [
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+    ];
+    check::immutable(&mut errors, new, old, &fields, &path);
+    errors
 }

@@ -2,12 +2,16 @@
 
 use crate::Tree;
 use crate::cells;
+use crate::check;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::strategy::Context;
 use crate::table::Column;
-use crate::tree::{default, list_at, make, text_at};
+use crate::tree::{default, list, list_at, make, map, text_at};
 use crate::{Kind, Subresource};
+use kontiki_object::Quantity;
+use kontiki_object::Value;
 use serde_json::json;
 
 pub(crate) fn kind() -> Kind {
@@ -16,6 +20,7 @@ pub(crate) fn kind() -> Kind {
         subresources: vec![Subresource::status("PersistentVolumeClaim")],
         defaults,
         strategy: Rules {
+            validate,
             create,
             ..Rules::PLAIN
         }
@@ -46,4 +51,55 @@ fn columns() -> Vec<Column> {
         Column::age(),
         Column::new("VolumeMode", "string", "volumeMode defines what type of volume is required by the claim. Value of Filesystem is implied when not included in claim spec.", |o, _| cells::text_or(o, &["spec", "volumeMode"], "<unset>")).wide(),
     ]
+}
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let empty = Tree::new();
+    let spec = map(object, "spec").unwrap_or(&empty);
+    let path = Path::new("spec");
+    let modes = list(spec, "accessModes");
+    let at = path.child("accessModes");
+    if modes.is_empty() {
+        errors.push(FieldError::required(
+            &at,
+            "at least 1 access mode is required",
+        ));
+    }
+    let supported = [
+        "ReadOnlyMany",
+        "ReadWriteMany",
+        "ReadWriteOnce",
+        "ReadWriteOncePod",
+    ];
+    for mode in modes.iter().filter_map(Value::as_str) {
+        if !supported.contains(&mode) {
+            errors.push(FieldError::not_supported(&at, mode, &supported));
+        }
+    }
+    if modes.len() > 1 && modes.iter().any(|mode| mode == "ReadWriteOncePod") {
+        let why = "may not use ReadWriteOncePod with other access modes";
+        errors.push(FieldError::forbidden(&at, why));
+    }
+    let at = path.child("resources").key("storage");
+    match crate::tree::at(spec, &["resources", "requests", "storage"]) {
+        None => errors.push(FieldError::required(&at, "")),
+        Some(value) => {
+            let amount = value
+                .as_str()
+                .and_then(|text| text.parse::<Quantity>().ok());
+            if amount.is_some_and(|amount| amount.is_zero() || amount.is_negative()) {
+                let why = "must be greater than zero";
+                errors.push(FieldError::invalid(&at, value.clone(), why));
+            }
+        }
+    }
+    check::one_of(
+        &mut errors,
+        spec,
+        "volumeMode",
+        &path,
+        &["Block", "Filesystem"],
+    );
+    errors
 }

@@ -1,7 +1,7 @@
 //! `core/v1` `Pod`.
 
 use crate::Tree;
-use crate::core::{pod_cells, pod_defaults, qos};
+use crate::core::{pod_cells, pod_defaults, pod_validate, qos};
 use crate::kind::SelectableField;
 use crate::kind::texts;
 use crate::rules::Rules;
@@ -43,6 +43,9 @@ pub(crate) fn kind() -> Kind {
         selectable_fields: selectable(),
         row_conditions: pod_cells::row_conditions,
         strategy: Rules {
+            validate: pod_validate::pod,
+            validate_create: pod_validate::create,
+            validate_update: pod_validate::update,
             generation: &["spec"],
             create,
             update,

@@ -10,18 +10,22 @@ use kontiki_object::{Quantity, Value};
 
 use std::collections::BTreeSet;
 
-/// Complaints about a new pod.
+/// Complaints about a pod.
 pub(crate) fn pod(object: &Tree) -> FieldErrors {
     let mut errors = FieldErrors::new();
-    let path = Path::new("spec");
     let empty = Tree::new();
     let spec = map(object, "spec").unwrap_or(&empty);
-    pod_spec(&mut errors, spec, &path);
-    if !list(spec, "ephemeralContainers").is_empty() {
-        let why = "cannot be set on create";
-        errors.push(FieldError::forbidden(&path.child("ephemeralContainers"), why));
-    }
+    pod_spec(&mut errors, spec, &Path::new("spec"));
     errors
+}
+
+/// What a new pod must not have: such containers come later.
+pub(crate) fn create(object: &Tree) -> FieldErrors {
+    let at = Path::new("spec").child("ephemeralContainers");
+    match map(object, "spec").map(|spec| list(spec, "ephemeralContainers")) {
+        None | Some([]) => FieldErrors::new(),
+        Some(_) => vec![FieldError::forbidden(&at, "cannot be set on create")],
+    }
 }
 
 /// Complaints about `template` within `parent`, whose path is given.
@@ -31,7 +35,10 @@ pub(crate) fn template(errors: &mut FieldErrors, parent: &Tree, path: &Path) {
     let template = map(parent, "template").unwrap_or(&empty);
     let meta = map(template, "metadata").unwrap_or(&empty);
     let at = path.child("metadata");
-    errors.extend(meta::validate_labels(meta.get("labels"), &at.child("labels")));
+    errors.extend(meta::validate_labels(
+        meta.get("labels"),
+        &at.child("labels"),
+    ));
     errors.extend(meta::validate_annotations(
         meta.get("annotations"),
         &at.child("annotations"),
@@ -75,23 +82,44 @@ fn pod_spec(errors: &mut FieldErrors, spec: &Tree, path: &Path) {
             }
         }
     }
-    check::one_of(errors, spec, "restartPolicy", path, &["Always", "OnFailure", "Never"]);
+    check::one_of(
+        errors,
+        spec,
+        "restartPolicy",
+        path,
+        &["Always", "OnFailure", "Never"],
+    );
     let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     check::one_of(errors, spec, "dnsPolicy", path, &policies);
     if text(spec, "dnsPolicy") == "None" && map(spec, "dnsConfig").is_none() {
         let why = "must provide `dnsConfig` when `dnsPolicy` is None";
         errors.push(FieldError::required(&path.child("dnsConfig"), why));
     }
-    for field in ["serviceAccountName", "nodeName", "priorityClassName", "runtimeClassName"] {
+    for field in [
+        "serviceAccountName",
+        "nodeName",
+        "priorityClassName",
+        "runtimeClassName",
+    ] {
         let name = text(spec, field);
         if !name.is_empty() {
-            check::texts(errors, &path.child(field), name, names::dns_subdomain(name, false));
+            check::texts(
+                errors,
+                &path.child(field),
+                name,
+                names::dns_subdomain(name, false),
+            );
         }
     }
     for field in ["hostname", "subdomain"] {
         let name = text(spec, field);
         if !name.is_empty() {
-            check::texts(errors, &path.child(field), name, names::is_dns1123_label(name));
+            check::texts(
+                errors,
+                &path.child(field),
+                name,
+                names::is_dns1123_label(name),
+            );
         }
     }
     errors.extend(meta::validate_labels(
@@ -103,7 +131,11 @@ fn pod_spec(errors: &mut FieldErrors, spec: &Tree, path: &Path) {
         && !(1..=i64::from(i32::MAX)).contains(&seconds)
     {
         let why = "must be between 1 and 2147483647, inclusive";
-        errors.push(FieldError::invalid(&path.child("activeDeadlineSeconds"), seconds, why));
+        errors.push(FieldError::invalid(
+            &path.child("activeDeadlineSeconds"),
+            seconds,
+            why,
+        ));
     }
     tolerations(errors, spec, &path.child("tolerations"));
     gates(errors, spec, &path.child("schedulingGates"));
@@ -116,7 +148,12 @@ fn init_container(errors: &mut FieldErrors, one: &Tree, path: &Path) {
     if text(one, "restartPolicy") == "Always" {
         return;
     }
-    for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+    for field in [
+        "lifecycle",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+    ] {
         if map(one, field).is_some() {
             let why = "may not be set for init containers without restartPolicy=Always";
             errors.push(FieldError::forbidden(&path.child(field), why));
@@ -128,7 +165,9 @@ fn volumes(errors: &mut FieldErrors, spec: &Tree, path: &Path) -> BTreeSet<Strin
     let mut seen = BTreeSet::new();
     for (index, volume) in maps(spec, "volumes").enumerate() {
         let path = path.index(index);
-        let mut sources = volume.iter().filter(|(name, value)| *name != "name" && !value.is_null());
+        let mut sources = volume
+            .iter()
+            .filter(|(name, value)| *name != "name" && !value.is_null());
         let first = sources.next();
         for (name, _) in sources {
             let why = "may not specify more than 1 volume type";
@@ -160,7 +199,12 @@ fn container(
 ) {
     let name = text(one, "name");
     if check::required(errors, one, "name", path) {
-        check::texts(errors, &path.child("name"), name, names::is_dns1123_label(name));
+        check::texts(
+            errors,
+            &path.child("name"),
+            name,
+            names::is_dns1123_label(name),
+        );
     }
     if check::required(errors, one, "image", path) {
         let image = text(one, "image");
@@ -187,7 +231,12 @@ fn container(
     for hook in ["postStart", "preStop"] {
         if let Some(found) = map_at(one, &["lifecycle", hook]) {
             let path = path.child("lifecycle").child(hook);
-            handler(errors, found, &["exec", "httpGet", "tcpSocket", "sleep"], &path);
+            handler(
+                errors,
+                found,
+                &["exec", "httpGet", "tcpSocket", "sleep"],
+                &path,
+            );
         }
     }
 }
@@ -204,7 +253,12 @@ fn handler(errors: &mut FieldErrors, found: &Tree, kinds: &[&str], path: &Path) 
 }
 
 fn check_probe(errors: &mut FieldErrors, probe: &Tree, path: &Path) {
-    handler(errors, probe, &["exec", "httpGet", "tcpSocket", "grpc"], path);
+    handler(
+        errors,
+        probe,
+        &["exec", "httpGet", "tcpSocket", "grpc"],
+        path,
+    );
     let fields = [
         "initialDelaySeconds",
         "timeoutSeconds",
@@ -233,7 +287,11 @@ fn ports(errors: &mut FieldErrors, one: &Tree, path: &Path, host_network: bool) 
             errors.push(FieldError::required(&path.child("containerPort"), ""));
         } else {
             for text in names::is_port_number(number_of) {
-                errors.push(FieldError::invalid(&path.child("containerPort"), number_of, text));
+                errors.push(FieldError::invalid(
+                    &path.child("containerPort"),
+                    number_of,
+                    text,
+                ));
             }
         }
         let host = number(port, "hostPort").unwrap_or_default();
@@ -255,7 +313,12 @@ fn environment(errors: &mut FieldErrors, one: &Tree, path: &Path) {
         let path = path.index(index);
         let name = text(env, "name");
         if check::required(errors, env, "name", &path) {
-            check::texts(errors, &path.child("name"), name, names::is_env_var_name(name));
+            check::texts(
+                errors,
+                &path.child("name"),
+                name,
+                names::is_env_var_name(name),
+            );
         }
         let Some(source) = map(env, "valueFrom") else {
             continue;
@@ -292,7 +355,11 @@ fn mounts(errors: &mut FieldErrors, one: &Tree, path: &Path, volumes: &BTreeSet<
         check::required(errors, mount, "mountPath", &path);
         let place = text(mount, "mountPath");
         if !seen.insert(place) {
-            errors.push(FieldError::invalid(&path.child("mountPath"), place, "must be unique"));
+            errors.push(FieldError::invalid(
+                &path.child("mountPath"),
+                place,
+                "must be unique",
+            ));
         }
     }
 }
@@ -348,7 +415,11 @@ fn tolerations(errors: &mut FieldErrors, spec: &Tree, path: &Path) {
         }
         if number(one, "tolerationSeconds").is_some() && text(one, "effect") != "NoExecute" {
             let why = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            errors.push(FieldError::invalid(&path.child("effect"), text(one, "effect"), why));
+            errors.push(FieldError::invalid(
+                &path.child("effect"),
+                text(one, "effect"),
+                why,
+            ));
         }
         let value = text(one, "value");
         match operator {
@@ -366,7 +437,11 @@ fn tolerations(errors: &mut FieldErrors, spec: &Tree, path: &Path) {
             "Exists" => {}
             other => {
                 let supported = ["Equal", "Exists"];
-                errors.push(FieldError::not_supported(&path.child("operator"), other, &supported));
+                errors.push(FieldError::not_supported(
+                    &path.child("operator"),
+                    other,
+                    &supported,
+                ));
             }
         }
         let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -431,7 +506,10 @@ pub(crate) fn update(new: &Tree, old: &Tree) -> FieldErrors {
     }
     let old_tolerations = list(old, "tolerations");
     let new_tolerations = list(new, "tolerations");
-    if !old_tolerations.iter().all(|one| new_tolerations.contains(one)) {
+    if !old_tolerations
+        .iter()
+        .all(|one| new_tolerations.contains(one))
+    {
         let why = "existing toleration can not be modified except its tolerationSeconds";
         errors.push(FieldError::forbidden(&path.child("tolerations"), why));
     }
@@ -500,14 +578,21 @@ mod tests {
         for (spec, expected) in [
             (with(json!({})), vec![]),
             (json!({}), vec!["spec.containers: Required value"]),
-            (with(json!({"image": ""})), vec!["spec.containers[0].image: Required value"]),
+            (
+                with(json!({"image": ""})),
+                vec!["spec.containers[0].image: Required value"],
+            ),
             (
                 with(json!({"imagePullPolicy": "Maybe"})),
-                vec!["spec.containers[0].imagePullPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"IfNotPresent\", \"Never\""],
+                vec![
+                    "spec.containers[0].imagePullPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
+                ],
             ),
             (
                 with(json!({"ports": [{"containerPort": 70000, "protocol": "TCP"}]})),
-                vec!["spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive"],
+                vec![
+                    "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+                ],
             ),
             (
                 with(json!({"volumeMounts": [{"name": "v", "mountPath": "/x"}]})),
@@ -515,7 +600,9 @@ mod tests {
             ),
             (
                 with(json!({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}})),
-                vec!["spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1"],
+                vec![
+                    "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+                ],
             ),
             (
                 json!({"containers": [{"name": "c", "image": "i"}, {"name": "c", "image": "i"}]}),
@@ -533,13 +620,20 @@ mod tests {
             ("activeDeadlineSeconds", json!(5), true),
             ("tolerations", json!([{"operator": "Exists"}]), true),
             ("containers", json!([{"name": "c", "image": "j"}]), true),
-            ("containers", json!([{"name": "c", "image": "i", "command": ["x"]}]), false),
+            (
+                "containers",
+                json!([{"name": "c", "image": "i", "command": ["x"]}]),
+                false,
+            ),
             ("nodeName", json!("m"), false),
             ("containers", json!([]), false),
         ] {
             let mut new = old.clone();
             new["spec"][field] = value;
-            let errors = update(new.as_object().expect("a map"), old.as_object().expect("a map"));
+            let errors = update(
+                new.as_object().expect("a map"),
+                old.as_object().expect("a map"),
+            );
             assert_eq!(errors.is_empty(), fine, "{new}");
         }
     }

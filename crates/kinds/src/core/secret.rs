@@ -3,10 +3,14 @@
 use crate::Kind;
 use crate::Tree;
 use crate::cells;
+use crate::check;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kind::SelectableField;
+use crate::meta;
+use crate::names;
 use crate::rules::Rules;
 use crate::table::Column;
-use crate::tree::{default, make, text_at};
+use crate::tree::{default, flag, make, map, text, text_at};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kontiki_object::Value;
@@ -17,7 +21,12 @@ pub(crate) fn kind() -> Kind {
         selectable_fields: vec![SelectableField::new("type", |secret| {
             crate::tree::text(secret, "type").into()
         })],
-        strategy: Rules { ..Rules::PLAIN }.strategy(),
+        strategy: Rules {
+            validate,
+            validate_update,
+            ..Rules::PLAIN
+        }
+        .strategy(),
         columns: columns(),
         ..Kind::namespaced("", "v1", "Secret", "secrets")
     }
@@ -52,4 +61,70 @@ fn columns() -> Vec<Column> {
         ),
         Column::age(),
     ]
+}
+
+const BYTES_MAX: usize = 1024 * 1024;
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let mut size = 0;
+    for field in ["data", "binaryData"] {
+        for (key, value) in map(object, field).into_iter().flatten() {
+            let at = Path::new(field).key(key);
+            check::texts(&mut errors, &at, key, names::is_config_map_key(key));
+            let length = value.as_str().map_or(0, str::len);
+            // What is in base64 counts decoded.
+            size += if field == "data" {
+                length / 4 * 3
+            } else {
+                length
+            };
+        }
+    }
+    if size > BYTES_MAX {
+        errors.push(FieldError::too_long(&Path::new("data"), BYTES_MAX));
+    }
+    let needed: &[&str] = match text(object, "type") {
+        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
+        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/dockercfg" => &[".dockercfg"],
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        _ => &[],
+    };
+    let has = |key: &str| map(object, "data").is_some_and(|data| data.contains_key(key));
+    for key in needed {
+        if !has(key) {
+            errors.push(FieldError::required(&Path::new("data").key(key), ""));
+        }
+    }
+    if text(object, "type") == "kubernetes.io/basic-auth" && !has("username") && !has("password") {
+        for key in ["username", "password"] {
+            errors.push(FieldError::required(&Path::new("data").key(key), ""));
+        }
+    }
+    let account = "kubernetes.io/service-account.name";
+    if text(object, "type") == "kubernetes.io/service-account-token"
+        && text_at(object, &["metadata", "annotations", account]).is_empty()
+    {
+        let at = Path::new("metadata").child("annotations").key(account);
+        errors.push(FieldError::required(&at, ""));
+    }
+    errors
+}
+
+fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    check::immutable(&mut errors, new, old, &["type"], &Path::root());
+    if flag(old, "immutable") == Some(true) {
+        let why = "field is immutable when `immutable` is set";
+        if flag(new, "immutable") != Some(true) {
+            errors.push(FieldError::forbidden(&Path::new("immutable"), why));
+        }
+        for field in ["data"] {
+            if !meta::same(new.get(field), old.get(field)) {
+                errors.push(FieldError::forbidden(&Path::new(field), why));
+            }
+        }
+    }
+    errors
 }

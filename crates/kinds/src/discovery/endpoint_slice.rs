@@ -3,15 +3,19 @@
 use crate::Kind;
 use crate::Tree;
 use crate::cells;
+use crate::check;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::rules::Rules;
 use crate::table::Column;
-use crate::tree::{default, maps_mut, text_at};
+use crate::tree::{default, list, maps, maps_mut, text, text_at, texts};
 use kontiki_object::Value;
 
 pub(crate) fn kind() -> Kind {
     Kind {
         defaults,
         strategy: Rules {
+            validate,
+            validate_update,
             generation: &["endpoints", "ports"],
             ..Rules::PLAIN
         }
@@ -53,4 +57,43 @@ fn columns() -> Vec<Column> {
         ),
         Column::age(),
     ]
+}
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let root = Path::root();
+    let supported = ["FQDN", "IPv4", "IPv6"];
+    if check::required(&mut errors, object, "addressType", &root) {
+        check::one_of(&mut errors, object, "addressType", &root, &supported);
+    }
+    for (index, endpoint) in maps(object, "endpoints").enumerate() {
+        let path = Path::new("endpoints").index(index).child("addresses");
+        if list(endpoint, "addresses").is_empty() {
+            let why = "must contain at least 1 address";
+            errors.push(FieldError::required(&path, why));
+        }
+        for address in texts(endpoint, "addresses") {
+            let (fine, why) = match text(object, "addressType") {
+                "IPv4" => (
+                    address.parse::<std::net::Ipv4Addr>().is_ok(),
+                    "must be an IPv4 address",
+                ),
+                "IPv6" => (
+                    address.parse::<std::net::Ipv6Addr>().is_ok(),
+                    "must be an IPv6 address",
+                ),
+                _ => (true, ""),
+            };
+            if !fine {
+                errors.push(FieldError::invalid(&path, address, why));
+            }
+        }
+    }
+    errors
+}
+
+fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    check::immutable(&mut errors, new, old, &["addressType"], &Path::root());
+    errors
 }

@@ -151,3 +151,47 @@ fn check_hash(root: &Path, kind: &Kind) {
     let hash = entry["storageVersionHash"].as_str();
     assert_eq!(kind.storage_version_hash().as_deref(), hash, "{kind:?}");
 }
+
+#[test]
+fn defaulting_is_settled_after_one_pass_and_survives_anything() {
+    for kind in all() {
+        for spec in [
+            serde_json::json!({"spec": {}}),
+            serde_json::json!({}),
+            serde_json::json!({"spec": 7, "metadata": [], "status": "x", "webhooks": {}, "data": 1}),
+            serde_json::json!({"spec": {"template": {"spec": {"containers": [{"name": "c"}]}}}}),
+        ] {
+            let mut once = spec.as_object().expect("a map").clone();
+            (kind.defaults)(&mut once);
+            let mut twice = once.clone();
+            (kind.defaults)(&mut twice);
+            assert_eq!(once, twice, "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn no_input_makes_validation_or_a_cell_panic() {
+    let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let context = crate::Context {
+        now,
+        requester: None,
+    };
+    let cells = crate::CellContext { now };
+    for kind in all() {
+        for tree in [
+            serde_json::json!({}),
+            serde_json::json!({"metadata": {"name": "é-"}, "spec": {"ports": [7], "selector": 1, "template": []}}),
+            serde_json::json!({"spec": {"containers": [{"ports": [{}], "env": [{}]}], "rules": [{}]}, "rules": [{}], "subjects": [{}]}),
+        ] {
+            let mut new = tree.as_object().expect("a map").clone();
+            let old = new.clone();
+            for column in &kind.columns {
+                let _ = (column.cell)(&new, &cells);
+            }
+            let _ = crate::lifecycle::before_update(kind, &context, "", &mut new, &old);
+            let _ = crate::lifecycle::before_update(kind, &context, "status", &mut new, &old);
+            let _ = crate::lifecycle::before_create(kind, &context, &mut new);
+        }
+    }
+}

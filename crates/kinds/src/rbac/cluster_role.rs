@@ -1,12 +1,15 @@
 //! `rbac.authorization.k8s.io/v1` `ClusterRole`.
 
 use crate::Kind;
+use crate::Tree;
+use crate::field::FieldErrors;
 use crate::names;
 use crate::rules::Rules;
 
 pub(crate) fn kind() -> Kind {
     Kind {
         strategy: Rules {
+            validate,
             create_on_update: true,
             name: names::path_segment,
             ..Rules::PLAIN
@@ -19,4 +22,8 @@ pub(crate) fn kind() -> Kind {
             "clusterroles",
         )
     }
+}
+
+fn validate(object: &Tree) -> FieldErrors {
+    super::role::rule_errors(object, false)
 }

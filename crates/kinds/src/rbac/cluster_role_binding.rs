@@ -1,7 +1,9 @@
 //! `rbac.authorization.k8s.io/v1` `ClusterRoleBinding`.
 
 use crate::Kind;
+use crate::Tree;
 use crate::cells;
+use crate::field::FieldErrors;
 use crate::names;
 use crate::rules::Rules;
 use crate::table::Column;
@@ -10,6 +12,8 @@ pub(crate) fn kind() -> Kind {
     Kind {
         defaults: super::role_binding::binding_defaults,
         strategy: Rules {
+            validate,
+            validate_update: super::role_binding::binding_update_errors,
             create_on_update: true,
             name: names::path_segment,
             ..Rules::PLAIN
@@ -57,4 +61,8 @@ fn columns() -> Vec<Column> {
         )
         .wide(),
     ]
+}
+
+fn validate(object: &Tree) -> FieldErrors {
+    super::role_binding::binding_errors(object, &["ClusterRole"], false)
 }

@@ -2,16 +2,20 @@
 
 use crate::Kind;
 use crate::Tree;
+use crate::check;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::table::Column;
-use crate::tree::{default, flag, number_at, text_at};
+use crate::tree::{default, flag, number, number_at, text_at};
 
 pub(crate) fn kind() -> Kind {
     Kind {
         short_names: texts(&["pc"]),
         defaults,
         strategy: Rules {
+            validate,
+            validate_update,
             generation: &["*"],
             ..Rules::PLAIN
         }
@@ -53,4 +57,45 @@ fn columns() -> Vec<Column> {
             |o, _| text_at(o, &["preemptionPolicy"]).into(),
         ),
     ]
+}
+
+const USER_VALUE_MAX: i64 = 1_000_000_000;
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let name = text_at(object, &["metadata", "name"]);
+    let value = number(object, "value").unwrap_or_default();
+    if name.starts_with("system-") {
+        if !matches!(name, "system-node-critical" | "system-cluster-critical") {
+            let why = format!(
+                "priority class names with 'system-' prefix are reserved for system use only. error: {name} is not a known system priority class"
+            );
+            errors.push(FieldError::forbidden(
+                &Path::new("metadata").child("name"),
+                why,
+            ));
+        }
+    } else if value > USER_VALUE_MAX {
+        let why = format!("maximum allowed value of a user defined priority is {USER_VALUE_MAX}");
+        errors.push(FieldError::forbidden(&Path::new("value"), why));
+    }
+    let supported = ["PreemptLowerPriority", "Never"];
+    check::one_of(
+        &mut errors,
+        object,
+        "preemptionPolicy",
+        &Path::root(),
+        &supported,
+    );
+    errors
+}
+
+fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    if number(new, "value") != number(old, "value") {
+        let why = "may not be changed in an update.";
+        errors.push(FieldError::forbidden(&Path::new("value"), why));
+    }
+    check::immutable(&mut errors, new, old, &["preemptionPolicy"], &Path::root());
+    errors
 }

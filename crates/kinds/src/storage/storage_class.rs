@@ -2,6 +2,8 @@
 
 use crate::Kind;
 use crate::Tree;
+use crate::check;
+use crate::field::{FieldErrors, Path};
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::table::Column;
@@ -11,7 +13,12 @@ pub(crate) fn kind() -> Kind {
     Kind {
         short_names: texts(&["sc"]),
         defaults,
-        strategy: Rules { ..Rules::PLAIN }.strategy(),
+        strategy: Rules {
+            validate,
+            validate_update,
+            ..Rules::PLAIN
+        }
+        .strategy(),
         columns: columns(),
         ..Kind::cluster("storage.k8s.io", "v1", "StorageClass", "storageclasses")
     }
@@ -51,4 +58,32 @@ fn columns() -> Vec<Column> {
         ),
         Column::age(),
     ]
+}
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let root = Path::root();
+    check::required(&mut errors, object, "provisioner", &root);
+    check::one_of(
+        &mut errors,
+        object,
+        "reclaimPolicy",
+        &root,
+        &["Delete", "Retain"],
+    );
+    let supported = ["Immediate", "WaitForFirstConsumer"];
+    check::one_of(&mut errors, object, "volumeBindingMode", &root, &supported);
+    errors
+}
+
+fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let fields = [
+        "parameters",
+        "provisioner",
+        "reclaimPolicy",
+        "volumeBindingMode",
+    ];
+    check::immutable(&mut errors, new, old, &fields, &Path::root());
+    errors
 }
