@@ -9,12 +9,14 @@
 //! **Invariant:** only tables named `kontiki-proxy` are touched.
 
 mod conntrack;
+mod metrics;
 mod nft;
 mod proxy;
 mod ruleset;
 mod script;
 mod service;
 
+pub use metrics::Metrics;
 pub use nft::{Nft, NftCommand, NftError};
 pub use proxy::{Caches, Proxy, ProxyConfig, cleanup};
 pub use ruleset::{Family, Ruleset, TABLE};

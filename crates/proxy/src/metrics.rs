@@ -5,8 +5,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-/// The proxy's metrics.
-#[derive(Clone)]
+/// The proxy's metrics. They count whether they are registered or not.
+#[derive(Clone, Debug)]
 pub struct Metrics {
     /// Seconds that a change of the rules took.
     pub sync_seconds: Histogram,
@@ -16,14 +16,21 @@ pub struct Metrics {
     pub last_sync: Gauge,
 }
 
-impl Metrics {
-    /// Registers them.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
             sync_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             sync_failures: Counter::default(),
             last_sync: Gauge::default(),
-        };
+        }
+    }
+}
+
+impl Metrics {
+    /// Makes them and registers them.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
         registry.register(
             "kubeproxy_sync_proxy_rules_duration_seconds",
             "SyncProxyRules latency in seconds",

@@ -1,6 +1,7 @@
 //! Keeps the kernel's rules as the caches say.
 
 use crate::conntrack::{forget, stale};
+use crate::metrics::Metrics;
 use crate::nft::{Nft, NftError, cleanup_script};
 use crate::ruleset::{Family, Ruleset};
 use crate::service::{ServicePort, service_ports};
@@ -28,6 +29,8 @@ pub struct ProxyConfig {
     pub sync_period_max: Duration,
     /// How long to wait after a failure.
     pub retry_delay: Duration,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 impl ProxyConfig {
@@ -40,6 +43,7 @@ impl ProxyConfig {
             sync_period_min: Duration::from_millis(50),
             sync_period_max: Duration::from_secs(3600),
             retry_delay: Duration::from_secs(1),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -100,8 +104,13 @@ impl Proxy {
             // What has arrived is part of this round.
             while services.try_recv().is_ok() {}
             while slices.try_recv().is_ok() {}
+            let metrics = self.config.metrics.clone();
             let wait = match self.sync().await {
                 Ok(was_full) => {
+                    metrics
+                        .sync_seconds
+                        .observe(started.elapsed().as_secs_f64());
+                    metrics.last_sync.set(seconds_since_1970());
                     if was_full {
                         loaded_at = Instant::now();
                     }
@@ -111,6 +120,7 @@ impl Proxy {
                 }
                 Err(error) => {
                     tracing::error!(%error, "the rules of Services could not be loaded, will try again");
+                    metrics.sync_failures.inc();
                     // What is loaded is not known any more.
                     self.loaded = None;
                     tokio::time::sleep(self.config.retry_delay).await;
@@ -153,6 +163,13 @@ impl Proxy {
         forget(&flows).await;
         Ok(is_full)
     }
+}
+
+fn seconds_since_1970() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |passed| {
+        i64::try_from(passed.as_secs()).unwrap_or(i64::MAX)
+    })
 }
 
 /// Removes all rules of the proxy.

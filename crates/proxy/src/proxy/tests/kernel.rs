@@ -313,6 +313,7 @@ async fn a_running_proxy_follows_its_caches() {
     let nft = Arc::new(Telling(InNode(node.clone()), sender));
     let cancel = CancellationToken::new();
     let config = ProxyConfig::new("me", Vec::new());
+    let metrics = config.metrics.clone();
     let running = tokio::spawn(Proxy::run(config, caches.clone(), nft, cancel.clone()));
     applied.recv().await.expect("the empty frame");
     caches.services.upsert(service("web", plain(json!({}))));
@@ -328,4 +329,6 @@ async fn a_running_proxy_follows_its_caches() {
     assert_eq!(node.answers("p6", "10.96.0.10:80"), "p5");
     cancel.cancel();
     running.await.expect("it ends");
+    assert_eq!(metrics.sync_failures.get(), 0);
+    assert!(metrics.last_sync.get() > 0);
 }
