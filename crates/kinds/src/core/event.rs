@@ -115,6 +115,6 @@ fn columns() -> Vec<Column> {
         Column::new("Message", "string", "A human-readable description of the status of this operation.", |o, _| text_at(o, &["message"]).trim().into()),
         Column::new("First Seen", "string", "The time at which the event was first recorded. (Time of server receipt is in TypeMeta.)", |o, c| cells::first_seen(o, c)).wide(),
         Column::new("Count", "string", "The number of times this event has occurred.", |o, _| cells::event_count(o)).wide(),
-        Column::new("Name", "string", "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names", |o, _| text_at(o, &["metadata", "name"]).into()).wide(),
+        Column::name().wide(),
     ]
 }

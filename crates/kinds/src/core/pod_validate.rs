@@ -126,7 +126,6 @@ fn pod_spec(errors: &mut FieldErrors, spec: &Tree, path: &Path) {
         spec.get("nodeSelector"),
         &path.child("nodeSelector"),
     ));
-    check::not_negative(errors, spec, &["terminationGracePeriodSeconds"], path);
     if let Some(seconds) = number(spec, "activeDeadlineSeconds")
         && !(1..=i64::from(i32::MAX)).contains(&seconds)
     {

@@ -4,7 +4,9 @@ use crate::kind::texts;
 use crate::kind::{Conversion, SelectableField};
 use crate::names;
 use crate::rules::Rules;
+use crate::table::Column;
 use crate::{Kind, Storage};
+use std::sync::Arc;
 
 pub(crate) fn kind() -> Kind {
     Kind {
@@ -25,6 +27,24 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::namespaced("events.k8s.io", "v1", "Event", "events")
     }
+}
+
+/// Core's columns, read through core's form of the event.
+fn columns() -> Vec<Column> {
+    let adapt = |column: Column| {
+        let inner = column.cell.clone();
+        Column {
+            cell: Arc::new(move |object, context| {
+                let mut core = object.clone();
+                crate::core::event::from_events(&mut core);
+                inner(&core, context)
+            }),
+            ..column
+        }
+    };
+    let core = crate::core::event::kind().columns;
+    core.into_iter().map(adapt).collect()
 }
