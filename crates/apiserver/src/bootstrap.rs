@@ -53,11 +53,21 @@ impl ApiServer {
             self.api(UserInfo::new(API_SERVER, &[MASTERS])),
             "kube-apiserver",
         );
+        tokio::join!(
+            self.ensure_until_done(&client, &cancel),
+            endpoints::keep(self, &client, cancel.clone()),
+        );
+    }
+
+    async fn ensure_until_done(&self, client: &Client, cancel: &CancellationToken) {
+        let mut told = String::new();
         loop {
-            match self.ensure_all(&client).await {
+            match self.ensure_all(client).await {
                 Ok(()) => break,
+                Err(status) if status.message == told => {}
                 Err(status) => {
-                    tracing::debug!(%status, "the cluster's first objects are not all there yet");
+                    tracing::warn!(%status, "the cluster's first objects are not all there yet");
+                    told = status.message;
                 }
             }
             tokio::select! {
@@ -66,7 +76,6 @@ impl ApiServer {
             }
         }
         tracing::info!("the cluster's first objects are there");
-        endpoints::keep(self, &client, cancel).await;
     }
 
     async fn ensure_all(&self, client: &Client) -> Result<(), Status> {

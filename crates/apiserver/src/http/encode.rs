@@ -143,7 +143,7 @@ impl Encoder {
                 self.value(code, &table)
             }
             Shape::Partial => {
-                let items: Vec<Value> = list.items.iter().map(|item| table::partial_item(item)).collect();
+                let items: Vec<Value> = list.items.iter().map(|item| table::partial(item)).collect();
                 let mut tree = Tree::new();
                 tree.insert("apiVersion".to_owned(), "meta.k8s.io/v1".into());
                 tree.insert("kind".to_owned(), "PartialObjectMetadataList".into());

@@ -5,11 +5,13 @@ use http::header::ACCEPT;
 
 /// A serialization.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it all")]
 pub enum Format {
+    /// `application/json`.
     #[default]
     Json,
+    /// `application/yaml`.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
     Protobuf,
 }
 

@@ -80,6 +80,9 @@ async fn respond(call: &mut Call, request_body: Body) -> Result<Response<Body>, 
         return connect::answer(call, &target, request_body).await;
     }
     check_verb(call, &target)?;
+    if let Some(text) = deprecation(&target.kind) {
+        call.context.warn(text);
+    }
     let reads_many = matches!(&*call.info.verb, "list" | "watch");
     let agreed = negotiate(&call.parts.headers, |shape| match shape {
         Shape::Table | Shape::Partial => true,
@@ -95,6 +98,15 @@ async fn respond(call: &mut Call, request_body: Body) -> Result<Response<Body>, 
     let action = action(call, &target, request_body).await?;
     let answer = dispatch::perform(&call.inner, &call.context, &target, action).await?;
     Ok(encode(call, &target.kind, answer))
+}
+
+/// What upstream warns about whoever uses a kind that is on its way out.
+fn deprecation(kind: &Kind) -> Option<&'static str> {
+    match (&*kind.group, &*kind.plural) {
+        ("", "endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
 }
 
 fn list_not_acceptable() -> Status {

@@ -14,15 +14,11 @@ pub fn metadata_of(object: &Object) -> Tree {
 
 /// `PartialObjectMetadata`.
 pub fn partial(object: &Object) -> Value {
-    let mut value = partial_item(object);
-    value["apiVersion"] = "meta.k8s.io/v1".into();
-    value["kind"] = "PartialObjectMetadata".into();
-    value
-}
-
-/// The same inside of a list.
-pub fn partial_item(object: &Object) -> Value {
-    json!({"metadata": object.get(&["metadata"])})
+    json!({
+        "apiVersion": "meta.k8s.io/v1",
+        "kind": "PartialObjectMetadata",
+        "metadata": object.get(&["metadata"]),
+    })
 }
 
 /// A `Table`; watches after the first event leave the columns out.

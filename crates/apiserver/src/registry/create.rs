@@ -45,6 +45,21 @@ pub(super) fn default(kind: &Kind, object: Tree) -> Result<Tree, Status> {
     Ok(tree)
 }
 
+/// The canonical form of an object as it is stored: what strategies took away
+/// or added looks as if it had come in so.
+pub(super) fn settle(tree: &mut Tree) {
+    let text = |field: &str| tree.get(field).and_then(Value::as_str).unwrap_or_default();
+    let ty = Schema::get().type_for_api_version(text("apiVersion"), text("kind"));
+    let Some(ty) = ty else {
+        return;
+    };
+    let mut value = Value::Object(std::mem::take(tree));
+    normal::normalise(ty, &mut value);
+    if let Value::Object(settled) = value {
+        *tree = settled;
+    }
+}
+
 pub(super) fn metadata(tree: &mut Tree) -> &mut Tree {
     let value = tree
         .entry("metadata")
@@ -213,6 +228,7 @@ impl Registry {
         for warning in warnings {
             context.warn(warning);
         }
+        settle(&mut tree);
         let mut seen = tree.clone();
         let mut attributes = Attributes {
             object: Some(&mut seen),

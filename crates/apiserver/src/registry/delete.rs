@@ -17,6 +17,8 @@ const ORPHAN: &str = "orphan";
 /// The finalizer of objects that wait for their dependents.
 const FOREGROUND: &str = "foregroundDeletion";
 
+const JOB_WARNING: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+
 /// A deletion.
 #[derive(Clone, Debug, Default)]
 pub struct DeleteRequest {
@@ -177,6 +179,8 @@ impl Delete<'_> {
                         .insert("deletionGracePeriodSeconds".to_owned(), Value::from(0));
                 }
                 if kind.has_finalize() {
+                    // Namespaces know no grace: they go when they are empty.
+                    metadata(tree).remove("deletionGracePeriodSeconds");
                     set_phase(tree, "Terminating");
                 }
                 Marked::Waiting
@@ -244,6 +248,11 @@ impl Registry {
         target: &Target,
         request: &DeleteRequest,
     ) -> Result<DeleteOutcome, Status> {
+        let kind = &target.kind;
+        let is_silent = request.options.propagation_policy.is_none() && request.orphan_dependents.is_none();
+        if is_silent && kind.group == "batch" && kind.plural == "jobs" {
+            context.warn(JOB_WARNING);
+        }
         let mut delete = Delete {
             registry: self,
             context,

@@ -55,19 +55,17 @@ impl Selection {
         };
         let fields = FieldSelector::parse(fields).map_err(|error| error::from_selector(&error))?;
         let nothing = kontiki_kinds::Tree::new();
-        for (path, _, _) in &fields.terms {
+        for (path, _, value) in &fields.terms {
+            if path.is_empty() && value.is_empty() {
+                continue;
+            }
             if kind.select(&nothing, path).is_none() {
-                let text = if kind.selectable_fields.is_empty() || !kind.group.is_empty() {
+                let text = if kind.selectable_fields.is_empty() {
                     format!("\"{path}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
                 } else {
                     format!("field label not supported: {path}")
                 };
-                return Err(Status::bad_request(format!(
-                    "Unable to find \"{}\" that match label selector \"{}\", field selector \"{}\": {text}",
-                    version_resource(kind),
-                    "",
-                    terms_text(&fields),
-                )));
+                return Err(Status::bad_request(text));
             }
         }
         Ok(Self { labels, fields })
@@ -93,18 +91,4 @@ impl Selection {
     pub fn only_name(&self) -> Option<&str> {
         self.fields.requires("metadata.name")
     }
-}
-
-fn version_resource(kind: &Kind) -> String {
-    format!("{}, Resource={}", kind.api_version(), kind.plural)
-}
-
-fn terms_text(fields: &FieldSelector) -> String {
-    let terms = fields.terms.iter();
-    let texts: Vec<String> = terms
-        .map(|(path, equal, value)| {
-            format!("{path}{}{value}", if *equal { "=" } else { "!=" })
-        })
-        .collect();
-    texts.join(",")
 }

@@ -1,7 +1,7 @@
 //! Replacing objects and their parts.
 
 use super::context::{RequestContext, Target, WriteOptions};
-use super::create::{answer, attributes_of, default, meta_text, metadata, place, shape};
+use super::create::{answer, attributes_of, default, meta_text, metadata, place, settle, shape};
 use super::mutation::{Mutation, Outcome, Plan, Stored};
 use super::{Registry, fields};
 use crate::admission::{Attributes, Operation};
@@ -213,6 +213,7 @@ impl Registry {
         for warning in warnings {
             context.warn(warning);
         }
+        settle(&mut new);
         let mut seen = new.clone();
         let mut attributes = Attributes {
             object: Some(&mut seen),
