@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// A resource that the server serves.
+/// A resource that the server serves, in its preferred version only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServedResource {
     /// Its name.
@@ -19,6 +19,15 @@ pub struct ServedResource {
     pub watchable: bool,
     /// Whether it has `delete`.
     pub deletable: bool,
+}
+
+impl ServedResource {
+    /// Whether its objects are followed by those who follow everything. Events
+    /// are not: they own nothing, nothing owns them, and there are many.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.watchable && self.deletable && self.resource.resource != "events"
+    }
 }
 
 /// A certificate to be signed.

@@ -55,7 +55,7 @@ impl ControllerManager {
                     Target::One(resource) => drop(self.context.caches.informer(&resource)),
                     Target::All => {
                         let served = self.context.config.resources.borrow().clone();
-                        for served in served.iter().filter(|r| r.watchable && r.deletable) {
+                        for served in served.iter().filter(|r| r.is_followed()) {
                             drop(self.context.caches.informer(&served.resource));
                         }
                     }

@@ -114,9 +114,8 @@ impl Reconciler for EndpointsController {
 fn subsets(state: &State) -> (Vec<Value>, bool) {
     let service = &state.service;
     let unready_too = publishes_not_ready(service);
-    let family = service
-        .get(&["spec", "ipFamilies", "0"])
-        .and_then(Value::as_str);
+    let families = list(service, &["spec", "ipFamilies"]);
+    let family = families.first().and_then(Value::as_str);
     let family = family.unwrap_or("IPv4");
     let mut groups: BTreeMap<String, (Value, Vec<Value>, Vec<Value>)> = BTreeMap::new();
     let mut pods: Vec<_> = state

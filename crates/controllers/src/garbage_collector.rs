@@ -97,9 +97,7 @@ fn keys(context: &Context, resource: &GroupVersionResource, delta: &Delta) -> Ve
 
 fn collected(config: &Config) -> Vec<GroupVersionResource> {
     let served = config.resources.borrow().clone();
-    let collected = served
-        .iter()
-        .filter(|served| served.watchable && served.deletable);
+    let collected = served.iter().filter(|served| served.is_followed());
     collected.map(|served| served.resource.clone()).collect()
 }
 

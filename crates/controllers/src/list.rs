@@ -6,6 +6,7 @@ use crate::cluster_role_aggregation::ClusterRoleAggregationController;
 use crate::cron_job::CronJobController;
 use crate::daemon_set::DaemonSetController;
 use crate::deployment::DeploymentController;
+use crate::disruption::DisruptionController;
 use crate::endpoint_slice::EndpointSliceController;
 use crate::endpoints::EndpointsController;
 use crate::garbage_collector::GarbageCollector;
@@ -15,6 +16,7 @@ use crate::node_ipam::NodeIpamController;
 use crate::node_lifecycle::NodeLifecycleController;
 use crate::pod_gc::PodGarbageCollector;
 use crate::replica_set::ReplicaSetController;
+use crate::resource_quota::ResourceQuotaController;
 use crate::root_ca::RootCaPublisher;
 use crate::service_account::ServiceAccountController;
 use crate::stateful_set::StatefulSetController;
@@ -40,6 +42,8 @@ pub fn all() -> Vec<Arc<dyn Controller>> {
         Arc::new(CronJobController),
         Arc::new(TtlAfterFinishedController),
         Arc::new(PodGarbageCollector::default()),
+        Arc::new(DisruptionController),
+        Arc::new(ResourceQuotaController),
         Arc::new(CsrApprover),
         Arc::new(CsrSigner),
         Arc::new(CsrCleaner),
@@ -71,5 +75,71 @@ pub(crate) fn event_source(name: &'static str) -> &'static str {
         "endpointslice-controller" => "endpoint-slice-controller",
         "endpoints-controller" => "endpoint-controller",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, ControllerManager, ServedResource};
+    use kontiki_client::testing::MemoryApi;
+    use kontiki_client::{Client, Clock, QueueMetrics, resources};
+    use serde_json::json;
+    use std::collections::BTreeSet;
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
+    #[test]
+    fn every_controller_has_a_name_of_its_own() {
+        let names = names();
+        let distinct: BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!(distinct.len(), names.len());
+        assert!(names.iter().all(|name| name.ends_with("-controller")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn controllers_work_only_while_leading_and_rest_when_there_is_nothing_to_do() {
+        let clock = Clock::following_tokio(crate::scenario::START.parse().expect("a time"));
+        let api = Arc::new(MemoryApi::new(clock.clone()));
+        let client = Client::new(api.clone(), "test");
+        let served: Arc<[ServedResource]> = Arc::new([]);
+        let (_sender, served) = watch::channel(served);
+        let life = CancellationToken::new();
+        let metrics = QueueMetrics::default();
+        let config = Config::new(served);
+        let all = ControllerManager::new(client.clone(), config, "a", clock, metrics, life.clone());
+        let tree = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
+        client
+            .resource(&resources::NAMESPACES)
+            .create(tree)
+            .await
+            .expect("created");
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        assert_eq!(api.writes().len(), 1, "a standby only watches");
+        for name in ["first", "second"] {
+            let term = CancellationToken::new();
+            let wanted = api.objects(&resources::SERVICE_ACCOUNTS).len() + 1;
+            let drive = async {
+                api.wait_until(|api| api.objects(&resources::SERVICE_ACCOUNTS).len() == wanted)
+                    .await;
+                tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+                term.cancel();
+            };
+            tokio::join!(all.run(term.clone()), drive);
+            let writes = api.writes().len();
+            let tree = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            client
+                .resource(&resources::NAMESPACES)
+                .create(tree)
+                .await
+                .expect("created");
+            tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+            assert_eq!(
+                api.writes().len(),
+                writes + 1,
+                "after its term it only watches"
+            );
+        }
+        life.cancel();
     }
 }

@@ -1,6 +1,6 @@
 //! What controllers want to know about pods.
 
-use crate::fields::{condition, flag, instant, int, is_true, list, text, until};
+use crate::fields::{condition, instant, is_true, list, text, until};
 use crate::owners::controller_reference;
 use jiff::{SignedDuration, Timestamp};
 use kontiki_object::{Object, SharedObject, Value};
@@ -164,18 +164,6 @@ pub(crate) fn tolerates(tolerations: &[Value], taint: &Value) -> Option<Option<i
     }
     // The shortest limit counts; no limit only if none of them has one.
     Some(limits.into_iter().flatten().min())
-}
-
-/// Whether it lives in the network namespace of its node.
-pub(crate) fn uses_host_network(pod: &Object) -> bool {
-    flag(pod, &["spec", "hostNetwork"])
-}
-
-/// Seconds of grace that it wants when it is deleted.
-pub(crate) fn grace_seconds(pod: &Object) -> i64 {
-    int(pod, &["metadata", "deletionGracePeriodSeconds"])
-        .or_else(|| int(pod, &["spec", "terminationGracePeriodSeconds"]))
-        .unwrap_or(30)
 }
 
 #[cfg(test)]

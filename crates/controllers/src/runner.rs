@@ -106,7 +106,7 @@ impl Runner {
         let mut mappers = JoinSet::new();
         loop {
             let current = served.borrow_and_update().clone();
-            for resource in current.iter().filter(|r| r.watchable && r.deletable) {
+            for resource in current.iter().filter(|r| r.is_followed()) {
                 if known.insert(resource.resource.clone()) {
                     let mapper = self.clone().map(resource.resource.clone(), keys.clone());
                     mappers.spawn(mapper);
@@ -181,7 +181,7 @@ impl Runner {
 
     fn fail(&self, key: &str, expectations: Vec<Expectation>, status: &kontiki_object::Status) {
         let controller = self.controller.name();
-        if status.is_conflict() || status.is_already_exists() {
+        if status.is_conflict() || status.is_already_exists() || status.is_not_found() {
             // Another writer was faster; the caches will show it soon.
             tracing::debug!(controller, key, %status, "will look again");
         } else {
