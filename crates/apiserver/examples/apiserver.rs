@@ -32,7 +32,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let address: SocketAddr = arguments.next().ok_or("give an address")?.parse()?;
     let kubeconfig = arguments.next().ok_or("give a path for the kubeconfig")?;
-    let user = arguments.next().unwrap_or_else(|| "corpus-admin".to_owned());
+    let user = arguments
+        .next()
+        .unwrap_or_else(|| "corpus-admin".to_owned());
     let now = Timestamp::now();
     let secrets = ClusterSecrets::create(now)?;
     let names = ServerNames {
@@ -40,7 +42,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         cluster_domain: "cluster.local".to_owned(),
         service_addresses: vec!["10.96.0.1".parse()?],
     };
-    let serving = secrets.cluster.issue(&Profile::server_serving(&names), now)?;
+    let serving = secrets
+        .cluster
+        .issue(&Profile::server_serving(&names), now)?;
     let client = secrets
         .cluster
         .issue(&Profile::client(&user, &["system:masters"]), now)?;
@@ -57,7 +61,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     )?;
     let policy = bootstrap_policy();
     let of = |resource: &str| {
-        let own = policy.iter().filter(move |item| item.resource.resource == resource);
+        let own = policy
+            .iter()
+            .filter(move |item| item.resource.resource == resource);
         own.map(|item| &item.object).collect::<Vec<_>>()
     };
     let rbac = Rbac::new(Policy::build(
@@ -70,7 +76,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = ApiServer::new(
         Config {
             store: LocalStore::in_memory(),
-            authenticator: Arc::new(Authenticators::new(vec![Arc::new(X509), Arc::new(Anonymous)])),
+            authenticator: Arc::new(Authenticators::new(vec![
+                Arc::new(X509),
+                Arc::new(Anonymous),
+            ])),
             authorizer: Arc::new(Authorizers::new(vec![
                 Arc::new(PrivilegedGroups::default()),
                 rbac,

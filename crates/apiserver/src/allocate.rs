@@ -10,7 +10,6 @@ mod node_port;
 
 pub(crate) use cluster_ip::first as first_address;
 
-
 use crate::registry::{Guard, Registry, Target};
 use ipnet::IpNet;
 use kontiki_kinds::{FieldError, Path, Tree};
@@ -27,7 +26,9 @@ pub struct Allocator {
 }
 
 fn is_service(target: &Target) -> bool {
-    target.kind.group.is_empty() && target.kind.plural == "services" && target.subresource.is_empty()
+    target.kind.group.is_empty()
+        && target.kind.plural == "services"
+        && target.subresource.is_empty()
 }
 
 fn text<'a>(tree: &'a Tree, field: &str) -> &'a str {

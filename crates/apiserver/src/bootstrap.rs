@@ -33,7 +33,12 @@ async fn ensure(
     resource: &GroupVersionResource,
     object: Value,
 ) -> Result<(), Status> {
-    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let text = |field: &str| {
+        object["metadata"][field]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     let (namespace, name) = (text("namespace"), text("name"));
     let scoped = client.scoped(resource, &namespace);
     if scoped.get_opt(&name).await?.is_some() {
@@ -100,7 +105,12 @@ impl ApiServer {
             "metadata": {"name": "kubernetes"},
             "spec": {"cidrs": [config.service_cidr.trunc().to_string()]},
         });
-        ensure(client, &resource("networking.k8s.io", "v1", "servicecidrs"), cidr).await?;
+        ensure(
+            client,
+            &resource("networking.k8s.io", "v1", "servicecidrs"),
+            cidr,
+        )
+        .await?;
         let address = allocate::first_address(config.service_cidr).to_string();
         let service = json!({
             "apiVersion": "v1", "kind": "Service",
@@ -159,7 +169,8 @@ impl ApiServer {
             });
             let services = resource("apiregistration.k8s.io", "v1", "apiservices");
             ensure(client, &services, service).await?;
-            self.mark_available(client, &format!("{version}.{group}")).await?;
+            self.mark_available(client, &format!("{version}.{group}"))
+                .await?;
         }
         Ok(())
     }
@@ -223,7 +234,12 @@ async fn ensure_priority_classes(client: &Client) -> Result<(), Status> {
             "metadata": {"name": name}, "value": value, "description": description,
             "preemptionPolicy": "PreemptLowerPriority",
         });
-        ensure(client, &resource("scheduling.k8s.io", "v1", "priorityclasses"), class).await?;
+        ensure(
+            client,
+            &resource("scheduling.k8s.io", "v1", "priorityclasses"),
+            class,
+        )
+        .await?;
     }
     Ok(())
 }

@@ -71,7 +71,10 @@ impl Catalog {
     pub fn find(&self, group: &str, version: &str, resource: &str) -> Option<Arc<Kind>> {
         let served = self.served.load();
         let name = (group.to_owned(), version.to_owned(), resource.to_owned());
-        served.by_name.get(&name).map(|at| served.kinds[*at].clone())
+        served
+            .by_name
+            .get(&name)
+            .map(|at| served.kinds[*at].clone())
     }
 
     /// The kind of a resource.

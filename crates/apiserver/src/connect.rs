@@ -6,8 +6,8 @@ use crate::registry::Target;
 use ::http::header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
 use ::http::{Method, Request, Response, Uri};
 use axum::body::Body;
-use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::FromRequestParts as _;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::response::IntoResponse as _;
 use hyper_util::rt::TokioIo;
 use kontiki_object::{Object, SharedObject, Status, Value};
@@ -41,7 +41,11 @@ struct Errand {
 ///
 /// # Errors
 /// 404, 400 for what cannot be done now, 500 if the node cannot be reached.
-pub async fn answer(call: &mut Call, target: &Target, body: Body) -> Result<Response<Body>, Status> {
+pub async fn answer(
+    call: &mut Call,
+    target: &Target,
+    body: Body,
+) -> Result<Response<Body>, Status> {
     let errand = errand(call, target).await?;
     if !is_upgrade(&call.parts.headers) {
         if matches!(&*target.subresource, "exec" | "attach" | "portforward") {
@@ -64,7 +68,12 @@ pub async fn answer(call: &mut Call, target: &Target, body: Body) -> Result<Resp
 async fn errand(call: &Call, target: &Target) -> Result<Errand, Status> {
     let whole = Target::object(&target.kind, &target.namespace, &target.name);
     let object = call.inner.registry.get(&whole, "").await?;
-    let query = call.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = call
+        .parts
+        .uri
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
     match (&*target.kind.plural, &*target.subresource) {
         ("nodes", _) => Ok(Errand {
             node: object.name().to_owned(),
@@ -79,9 +88,11 @@ async fn errand(call: &Call, target: &Target) -> Result<Errand, Status> {
 }
 
 fn node_of(pod: &Object) -> Result<String, Status> {
-    pod.str_at(&["spec", "nodeName"]).map(str::to_owned).ok_or_else(|| {
-        Status::bad_request(format!("pod {} does not have a host assigned", pod.name()))
-    })
+    pod.str_at(&["spec", "nodeName"])
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            Status::bad_request(format!("pod {} does not have a host assigned", pod.name()))
+        })
 }
 
 fn containers(pod: &Object) -> Vec<String> {
@@ -107,20 +118,25 @@ fn container(call: &Call, pod: &Object) -> Result<String, Status> {
         )));
     }
     let main = pod.get(&["spec", "containers"]).and_then(Value::as_array);
-    let main: Vec<&str> = main
-        .into_iter()
-        .flatten()
-        .filter_map(|container| container["name"].as_str())
-        .collect();
-    match &main[..] {
-        [one] => Ok((*one).to_owned()),
-        [] => Err(Status::bad_request("a container name must be specified for the pod")),
-        many => Err(Status::bad_request(format!(
-            "a container name must be specified for pod {}, choose one of: [{}]",
-            pod.name(),
-            many.join(" ")
-        ))),
+    let names = |list: Option<&Vec<Value>>| -> Vec<String> {
+        let all = list.into_iter().flatten();
+        all.filter_map(|container| container["name"].as_str().map(str::to_owned))
+            .collect()
+    };
+    let main = names(main);
+    if let [one] = &main[..] {
+        return Ok(one.clone());
     }
+    let mut choice = names(
+        pod.get(&["spec", "initContainers"])
+            .and_then(Value::as_array),
+    );
+    choice.extend(main);
+    Err(Status::bad_request(format!(
+        "a container name must be specified for pod {}, choose one of: [{}]",
+        pod.name(),
+        choice.join(" ")
+    )))
 }
 
 fn pod_errand(call: &Call, pod: &Object, verb: &str, query: &str) -> Result<Errand, Status> {
@@ -129,8 +145,16 @@ fn pod_errand(call: &Call, pod: &Object, verb: &str, query: &str) -> Result<Erra
         "portforward" => format!("/portForward/{namespace}/{name}{query}"),
         verb => {
             let container = container(call, pod)?;
+            let node = node_of(pod)?;
+            let nodes = call.inner.registry.catalog().find("", "v1", "nodes");
+            if nodes.is_some_and(|nodes| call.inner.registry.cached(&nodes, "", &node).is_none()) {
+                return Err(Status::not_found("", "nodes", &node));
+            }
             let word = if verb == "log" { "containerLogs" } else { verb };
-            format!("/{word}/{namespace}/{name}/{container}{}", kubelet_query(query))
+            format!(
+                "/{word}/{namespace}/{name}/{container}{}",
+                kubelet_query(query)
+            )
         }
     };
     Ok(Errand {
@@ -142,7 +166,10 @@ fn pod_errand(call: &Call, pod: &Object, verb: &str, query: &str) -> Result<Erra
 
 /// The kubelet calls the switches of exec and attach otherwise.
 fn kubelet_query(query: &str) -> String {
-    let pairs = query.trim_start_matches('?').split('&').filter(|pair| !pair.is_empty());
+    let pairs = query
+        .trim_start_matches('?')
+        .split('&')
+        .filter(|pair| !pair.is_empty());
     let pairs: Vec<String> = pairs
         .filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -157,7 +184,11 @@ fn kubelet_query(query: &str) -> String {
             }
         })
         .collect();
-    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+    if pairs.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", pairs.join("&"))
+    }
 }
 
 /// `scheme:name:port`, each part but the name optional.
@@ -180,7 +211,11 @@ fn pod_proxy(call: &Call, pod: &Object, name: &str, query: &str) -> Result<Erran
         .filter_map(|container| container["ports"].as_array())
         .flatten()
         .find_map(|port| port["containerPort"].as_u64());
-    let port = if port.is_empty() { first.unwrap_or(80).to_string() } else { port.to_owned() };
+    let port = if port.is_empty() {
+        first.unwrap_or(80).to_string()
+    } else {
+        port.to_owned()
+    };
     let address = pod
         .str_at(&["status", "podIP"])
         .ok_or_else(|| Status::unavailable(format!("pod {} has no address", pod.name())))?;
@@ -192,17 +227,26 @@ fn pod_proxy(call: &Call, pod: &Object, name: &str, query: &str) -> Result<Erran
 }
 
 fn host_port(address: &str, port: &str) -> String {
-    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+    if address.contains(':') {
+        format!("[{address}]:{port}")
+    } else {
+        format!("{address}:{port}")
+    }
 }
 
 /// A ready endpoint of a service, through the node that it is on.
 fn service_proxy(call: &Call, target: &Target, query: &str) -> Result<Errand, Status> {
     let (_, name, port) = split_name(&target.name);
     let unavailable = || {
-        Status::unavailable(format!("no endpoints available for service {:?}", target.name))
+        Status::unavailable(format!(
+            "no endpoints available for service {:?}",
+            target.name
+        ))
     };
     let registry = &call.inner.registry;
-    let kind = registry.catalog().find("discovery.k8s.io", "v1", "endpointslices");
+    let kind = registry
+        .catalog()
+        .find("discovery.k8s.io", "v1", "endpointslices");
     let slices: Vec<SharedObject> = kind
         .map(|kind| registry.cached_list(&kind, &target.namespace))
         .unwrap_or_default();
@@ -220,7 +264,10 @@ fn service_proxy(call: &Call, target: &Target, query: &str) -> Result<Errand, St
         let ready = endpoints.into_iter().flatten().find_map(|endpoint| {
             let is_ready = endpoint["conditions"]["ready"].as_bool().unwrap_or(true);
             let node = endpoint["nodeName"].as_str().filter(|_| is_ready)?;
-            Some((node.to_owned(), endpoint["addresses"][0].as_str()?.to_owned()))
+            Some((
+                node.to_owned(),
+                endpoint["addresses"][0].as_str()?.to_owned(),
+            ))
         });
         if let (Some(number), Some((node, address))) = (number, ready) {
             return Ok(Errand {
@@ -270,7 +317,9 @@ fn request(call: &Call, errand: &Errand) -> Result<Request<()>, Status> {
 
 async fn forward(call: &Call, errand: &Errand, body: Body) -> Result<Response<Body>, Status> {
     let stream = dial(call, errand).await?;
-    let failed = |error: hyper::Error| Status::unavailable(format!("error trying to reach service: {error}"));
+    let failed = |error: hyper::Error| {
+        Status::unavailable(format!("error trying to reach service: {error}"))
+    };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
@@ -281,11 +330,7 @@ async fn forward(call: &Call, errand: &Errand, body: Body) -> Result<Response<Bo
 }
 
 /// Switches protocols with the node; `headers` are what the node shall see.
-async fn switch(
-    call: &Call,
-    errand: &Errand,
-    protocols: Option<&str>,
-) -> Result<Outcome, Status> {
+async fn switch(call: &Call, errand: &Errand, protocols: Option<&str>) -> Result<Outcome, Status> {
     let mut request = request(call, errand)?;
     if let Some(protocol) = protocols {
         *request.method_mut() = Method::POST;
@@ -330,7 +375,10 @@ async fn pass_upgrade(call: &mut Call, errand: Errand) -> Result<Response<Body>,
     Ok(head.map(|()| Body::empty()))
 }
 
-async fn websocket(call: &mut Call, protocols: &[&'static str]) -> Result<WebSocketUpgrade, Status> {
+async fn websocket(
+    call: &mut Call,
+    protocols: &[&'static str],
+) -> Result<WebSocketUpgrade, Status> {
     let upgrade = WebSocketUpgrade::from_request_parts(&mut call.parts, &())
         .await
         .map_err(|error| Status::bad_request(error.to_string()))?;
@@ -377,7 +425,11 @@ async fn ports_websocket(call: &mut Call, errand: Errand) -> Result<Response<Bod
         .flat_map(|ports| ports.split(','))
         .filter_map(|port| port.parse().ok())
         .collect();
-    let offered = [TUNNEL_PROTOCOL, PORT_FORWARD_PROTOCOLS[0], PORT_FORWARD_PROTOCOLS[1]];
+    let offered = [
+        TUNNEL_PROTOCOL,
+        PORT_FORWARD_PROTOCOLS[0],
+        PORT_FORWARD_PROTOCOLS[1],
+    ];
     let upgrade = websocket(call, &offered).await?;
     let name = selected(&upgrade);
     if name.as_deref() == Some(TUNNEL_PROTOCOL) {

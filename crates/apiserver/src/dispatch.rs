@@ -148,14 +148,10 @@ async fn plain(
             Answer::Deleted(registry.delete(context, target, &request).await?)
         }
         Action::DeleteCollection(list, request) => {
-            let (items, resource_version) = registry
+            let page = registry
                 .delete_collection(context, target, &list, &request)
                 .await?;
-            Answer::List(ListPage {
-                items,
-                revision: resource_version.parse().unwrap_or_default(),
-                ..ListPage::default()
-            })
+            Answer::List(page)
         }
     })
 }

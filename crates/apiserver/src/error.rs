@@ -11,9 +11,9 @@ use kontiki_store::StoreError;
 #[must_use]
 pub fn from_store(error: &StoreError) -> Status {
     match error {
-        StoreError::Compacted { .. } => Status::expired(
-            "The resourceVersion for the provided watch is too old.",
-        ),
+        StoreError::Compacted { .. } => {
+            Status::expired("The resourceVersion for the provided watch is too old.")
+        }
         StoreError::FutureRevision => too_large_resource_version(0, 0),
         StoreError::RequestTooLarge => {
             let mut status = Status::failure(

@@ -12,9 +12,7 @@ use futures::StreamExt as _;
 use futures::stream;
 use jiff::Timestamp;
 use kontiki_auth::UserInfo;
-use kontiki_client::{
-    Api, ApiRequest, ApiResponse, Verb, WatchEvent, WatchParams, WatchStream,
-};
+use kontiki_client::{Api, ApiRequest, ApiResponse, Verb, WatchEvent, WatchParams, WatchStream};
 use kontiki_kinds::Tree;
 use kontiki_object::{FieldSelector, LabelSelector, Object, Status, Value};
 use std::sync::Arc;

@@ -9,9 +9,9 @@ use crate::http;
 use crate::in_process::InProcess;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use ::http::{Request, Response};
 use axum::Router;
 use axum::body::Body;
-use ::http::{Request, Response};
 use ipnet::IpNet;
 use kontiki_auth::token::{TokenIssuer, TokenKeys};
 use kontiki_auth::{Authenticator, Authorizer, UserInfo};
@@ -117,18 +117,24 @@ impl ApiServer {
         });
         let server = Self { inner };
         let cache = server.inner.registry.cache().clone();
-        server.add_check("watch-cache", Arc::new(move || match cache.is_ready() {
-            true => Ok(()),
-            false => Err("the watch cache is not filled yet".to_owned()),
-        }));
+        server.add_check(
+            "watch-cache",
+            Arc::new(move || match cache.is_ready() {
+                true => Ok(()),
+                false => Err("the watch cache is not filled yet".to_owned()),
+            }),
+        );
         let store = server.inner.config.store.status();
-        server.add_check("etcd", Arc::new(move || {
-            let status = store.borrow();
-            match status.errors.first() {
-                Some(error) => Err(error.clone()),
-                None => Ok(()),
-            }
-        }));
+        server.add_check(
+            "etcd",
+            Arc::new(move || {
+                let status = store.borrow();
+                match status.errors.first() {
+                    Some(error) => Err(error.clone()),
+                    None => Ok(()),
+                }
+            }),
+        );
         server
     }
 

@@ -30,7 +30,10 @@ impl Plugin for DefaultTolerationSeconds {
             return Ok(());
         };
         for key in CONDITIONS {
-            if !tolerations.iter().any(|toleration| tolerates(toleration, key)) {
+            if !tolerations
+                .iter()
+                .any(|toleration| tolerates(toleration, key))
+            {
                 tolerations.push(json!({
                     "key": key, "operator": "Exists",
                     "effect": "NoExecute", "tolerationSeconds": SECONDS,

@@ -27,7 +27,10 @@ impl Plugin for LimitRanger {
         };
         let mut notes = Vec::new();
         for limit in limits(&ranges, "Container") {
-            for (list, word) in [("containers", "container"), ("initContainers", "init container")] {
+            for (list, word) in [
+                ("containers", "container"),
+                ("initContainers", "init container"),
+            ] {
                 for container in pod::containers(spec, list) {
                     fill(container, limit, word, &mut notes);
                 }
@@ -65,7 +68,9 @@ impl Plugin for LimitRanger {
         match &problems[..] {
             [] => Ok(()),
             [one] => Err(attributes.target.forbidden(one)),
-            many => Err(attributes.target.forbidden(&format!("[{}]", many.join(", ")))),
+            many => Err(attributes
+                .target
+                .forbidden(&format!("[{}]", many.join(", ")))),
         }
     }
 }
@@ -92,7 +97,10 @@ fn fill(container: &mut Tree, limit: &Value, word: &str, notes: &mut Vec<String>
     else {
         return;
     };
-    for (field, source, what) in [("requests", "defaultRequest", "request"), ("limits", "default", "limit")] {
+    for (field, source, what) in [
+        ("requests", "defaultRequest", "request"),
+        ("limits", "default", "limit"),
+    ] {
         let Some(defaults) = limit[source].as_object() else {
             continue;
         };
@@ -144,7 +152,11 @@ fn total(spec: &Value) -> Value {
     for field in ["requests", "limits"] {
         let mut milli = std::collections::BTreeMap::<String, i64>::new();
         for container in spec["containers"].as_array().into_iter().flatten() {
-            for (name, value) in container["resources"][field].as_object().into_iter().flatten() {
+            for (name, value) in container["resources"][field]
+                .as_object()
+                .into_iter()
+                .flatten()
+            {
                 if let Some(quantity) = quantity(value) {
                     let sum = milli.entry(name.clone()).or_default();
                     *sum = sum.saturating_add(quantity.milli());
@@ -162,7 +174,9 @@ fn total(spec: &Value) -> Value {
 fn check(resources: &Value, limit: &Value, kind: &str, problems: &mut Vec<String>) {
     for (name, minimum) in limit["min"].as_object().into_iter().flatten() {
         let own = quantity(&resources["requests"][name]);
-        let Some(bound) = quantity(minimum) else { continue };
+        let Some(bound) = quantity(minimum) else {
+            continue;
+        };
         match own {
             None => problems.push(format!(
                 "minimum {name} usage per {kind} is {bound}.  No request is specified"
@@ -175,7 +189,9 @@ fn check(resources: &Value, limit: &Value, kind: &str, problems: &mut Vec<String
     }
     for (name, maximum) in limit["max"].as_object().into_iter().flatten() {
         let own = quantity(&resources["limits"][name]);
-        let Some(bound) = quantity(maximum) else { continue };
+        let Some(bound) = quantity(maximum) else {
+            continue;
+        };
         match own {
             None => problems.push(format!(
                 "maximum {name} usage per {kind} is {bound}.  No limit is specified"

@@ -27,10 +27,7 @@ pub(super) fn list<'a>(spec: &'a mut Tree, name: &str) -> Option<&'a mut Vec<Val
 }
 
 /// Every container of a list of containers.
-pub(super) fn containers<'a>(
-    spec: &'a mut Tree,
-    name: &str,
-) -> impl Iterator<Item = &'a mut Tree> {
+pub(super) fn containers<'a>(spec: &'a mut Tree, name: &str) -> impl Iterator<Item = &'a mut Tree> {
     spec.get_mut(name)
         .and_then(Value::as_array_mut)
         .into_iter()

@@ -92,7 +92,10 @@ impl Plugin for Priority {
 }
 
 fn value(class: &Object) -> i64 {
-    class.get(&["value"]).and_then(Value::as_i64).unwrap_or_default()
+    class
+        .get(&["value"])
+        .and_then(Value::as_i64)
+        .unwrap_or_default()
 }
 
 fn default_class(attributes: &Attributes<'_>) -> Option<kontiki_object::SharedObject> {

@@ -34,8 +34,7 @@ impl Plugin for ServiceAccount {
         };
         spec.insert("serviceAccountName".to_owned(), name.clone().into());
         spec.insert("serviceAccount".to_owned(), name.clone().into());
-        let mut account =
-            attributes.lookup("", "v1", "serviceaccounts", &target.namespace, &name);
+        let mut account = attributes.lookup("", "v1", "serviceaccounts", &target.namespace, &name);
         if account.is_none() {
             attributes.registry.fresh().await?;
             account = attributes.lookup("", "v1", "serviceaccounts", &target.namespace, &name);
@@ -110,7 +109,8 @@ fn mount_token(spec: &mut Tree) {
             used = true;
         }
     }
-    if used && existing.is_none()
+    if used
+        && existing.is_none()
         && let Some(volumes) = pod::list(spec, "volumes")
     {
         volumes.push(volume(&name));

@@ -28,7 +28,8 @@ impl Plugin for TaintNodesByCondition {
         };
         let taints = spec.entry("taints").or_insert_with(|| json!([]));
         if let Some(taints) = taints.as_array_mut() {
-            let is_there = |taint: &Value| taint["key"] == NOT_READY && taint["effect"] == "NoSchedule";
+            let is_there =
+                |taint: &Value| taint["key"] == NOT_READY && taint["effect"] == "NoSchedule";
             if !taints.iter().any(is_there) {
                 taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
             }

@@ -46,7 +46,11 @@ pub(crate) fn first(net: IpNet) -> IpAddr {
 }
 
 fn is_taken(registry: &Registry, address: IpAddr) -> bool {
-    registry.cache().resource(PREFIX).get(&address.to_string()).is_some()
+    registry
+        .cache()
+        .resource(PREFIX)
+        .get(&address.to_string())
+        .is_some()
 }
 
 fn free(registry: &Registry, net: IpNet) -> Option<IpAddr> {
@@ -112,7 +116,11 @@ impl Allocator {
         new: &mut Tree,
         old: &Tree,
     ) -> Result<Vec<Guard>, Status> {
-        let had = if has_address(old) { addresses(old) } else { Vec::new() };
+        let had = if has_address(old) {
+            addresses(old)
+        } else {
+            Vec::new()
+        };
         let mut guards = Vec::new();
         let wants = new.get("spec").is_some_and(|_| has_address(new));
         if wants {
@@ -150,7 +158,12 @@ impl Allocator {
     ) -> Result<Guard, Status> {
         let refuse = |why: String| {
             let shown = Value::from(vec![wish]);
-            invalid(target, "clusterIPs", shown, &format!("failed to allocate IP {wish}: {why}"))
+            invalid(
+                target,
+                "clusterIPs",
+                shown,
+                &format!("failed to allocate IP {wish}: {why}"),
+            )
         };
         let address: IpAddr = wish
             .parse()

@@ -65,7 +65,9 @@ fn lacks_port(tree: &Tree) -> bool {
         .into_iter()
         .flatten()
         .any(|port| port.get("nodePort").and_then(Value::as_u64).unwrap_or(0) == 0);
-    let health = tree.get("spec").and_then(|spec| spec.get("healthCheckNodePort"));
+    let health = tree
+        .get("spec")
+        .and_then(|spec| spec.get("healthCheckNodePort"));
     (wants_ports(tree) && lacks)
         || (wants_health_port(tree) && health.and_then(Value::as_u64).unwrap_or(0) == 0)
 }
@@ -92,7 +94,12 @@ impl Allocator {
                 return Err(self.refuse(target, new, *wished, &why));
             }
             if !ports.taken.insert(*wished) {
-                return Err(self.refuse(target, new, *wished, "provided port is already allocated"));
+                return Err(self.refuse(
+                    target,
+                    new,
+                    *wished,
+                    "provided port is already allocated",
+                ));
             }
         }
         self.fill(&mut ports, new)?;

@@ -55,10 +55,21 @@ async fn hold(server: &ApiServer, lease: LeaseId) -> Result<LeaseId, Status> {
     let config = &server.inner().config;
     let store = &config.store;
     let failed = |error| error::from_store(&error);
-    if lease != 0 && store.lease_keep_alive(lease).await.map_err(failed)?.ttl_seconds > 0 {
+    if lease != 0
+        && store
+            .lease_keep_alive(lease)
+            .await
+            .map_err(failed)?
+            .ttl_seconds
+            > 0
+    {
         return Ok(lease);
     }
-    let lease = store.lease_grant(0, LEASE_SECONDS).await.map_err(failed)?.id;
+    let lease = store
+        .lease_grant(0, LEASE_SECONDS)
+        .await
+        .map_err(failed)?
+        .id;
     let address = config.advertise_address.ip().to_string();
     let record = json!({
         "apiVersion": "v1", "kind": "Endpoints", "metadata": {},
@@ -125,7 +136,13 @@ async fn publish(server: &ApiServer, client: &Client, addresses: &[IpAddr]) -> R
         "endpoints": entries,
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     });
-    write(client, ("discovery.k8s.io", "v1", "endpointslices"), slice, "endpoints").await
+    write(
+        client,
+        ("discovery.k8s.io", "v1", "endpointslices"),
+        slice,
+        "endpoints",
+    )
+    .await
 }
 
 /// Creates the object, or updates it if `field` is not as it shall be.

@@ -41,7 +41,11 @@ fn schema(name: &str, precedence: i64, groups: &[&str]) -> Value {
 
 /// Makes sure of them.
 pub(super) async fn ensure_all(client: &Client) -> Result<(), Status> {
-    let levels = resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations");
+    let levels = resource(
+        "flowcontrol.apiserver.k8s.io",
+        "v1",
+        "prioritylevelconfigurations",
+    );
     let exempt = json!({
         "type": "Exempt",
         "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0},

@@ -1,7 +1,7 @@
 //! One resource in the cache: its map, its window of events, its watchers.
 
-use super::entry::{CacheEvent, CachedObject};
 use super::CacheLimits;
+use super::entry::{CacheEvent, CachedObject};
 use imbl::OrdMap;
 use kontiki_store::{EventKind, KeyValue, Revision};
 use parking_lot::Mutex;

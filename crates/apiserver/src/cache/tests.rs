@@ -86,7 +86,12 @@ async fn a_watcher_that_does_not_read_is_ended_and_blocks_nobody() {
         .subscribe("", false, cache.revision())
         .expect("watches");
     for round in 0..5 {
-        put(&**cache.store(), &format!("/registry/things/a/{round}"), "x").await;
+        put(
+            &**cache.store(),
+            &format!("/registry/things/a/{round}"),
+            "x",
+        )
+        .await;
     }
     cache.wait_fresh(PATIENCE).await.expect("follows");
     let mut got = 0;

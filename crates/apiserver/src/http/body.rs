@@ -58,7 +58,8 @@ pub fn decode(
     context: &RequestContext,
 ) -> Result<Tree, Status> {
     let ty = Schema::get().type_by_name(expected.schema);
-    let ty = ty.or_else(|| Schema::get().type_for_api_version(&expected.api_version, expected.kind));
+    let ty =
+        ty.or_else(|| Schema::get().type_for_api_version(&expected.api_version, expected.kind));
     let node = ty.map_or_else(Node::untyped, Node::of);
     let unrecognized = |why: String| {
         Status::bad_request(format!(
@@ -68,20 +69,28 @@ pub fn decode(
         ))
     };
     let (value, problems) = match content_type(headers) {
-        "application/json" => strict::parse(bytes, node).map_err(|error| unrecognized(error.to_string()))?,
+        "application/json" => {
+            strict::parse(bytes, node).map_err(|error| unrecognized(error.to_string()))?
+        }
         "application/yaml" => {
             let value = yaml(bytes).map_err(unrecognized)?;
             let unknown = strict::unknown_members(node, &value);
-            (value, unknown.into_iter().map(Problem::UnknownField).collect())
+            (
+                value,
+                unknown.into_iter().map(Problem::UnknownField).collect(),
+            )
         }
         "application/vnd.kubernetes.protobuf" => {
-            let value = protobuf::decode_object(bytes).map_err(|error| unrecognized(error.to_string()))?;
+            let value =
+                protobuf::decode_object(bytes).map_err(|error| unrecognized(error.to_string()))?;
             (value, Vec::new())
         }
         _ => return Err(error::unsupported_media_type(&MEDIA_TYPES)),
     };
     let Value::Object(tree) = value else {
-        return Err(unrecognized("json: cannot unmarshal into an object".to_owned()));
+        return Err(unrecognized(
+            "json: cannot unmarshal into an object".to_owned(),
+        ));
     };
     check_kind(&tree, expected)?;
     note(problems, expected, validation, context)?;
@@ -127,7 +136,11 @@ fn check_kind(tree: &Tree, expected: &Expected<'_>) -> Result<(), Status> {
     if is_kind && is_version {
         return Ok(());
     }
-    let given = if api_version.is_empty() { &expected.api_version } else { api_version };
+    let given = if api_version.is_empty() {
+        &expected.api_version
+    } else {
+        api_version
+    };
     if is_kind {
         return Err(Status::bad_request(format!(
             "the API version in the data ({given}) does not match the expected API version ({})",

@@ -55,10 +55,15 @@ pub fn answer(call: &Call) -> Response<Body> {
         return call.encoder.status(&crate::subresource::not_allowed());
     }
     let path = call.info.path.as_str();
-    let trimmed = path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path);
+    let trimmed = path
+        .strip_suffix('/')
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(path);
     let parts: Vec<&str> = trimmed.split('/').skip(1).collect();
     match &parts[..] {
-        [""] => call.encoder.value(StatusCode::OK, &json!({"paths": paths(&call.inner)})),
+        [""] => call
+            .encoder
+            .value(StatusCode::OK, &json!({"paths": paths(&call.inner)})),
         ["api"] => roots(call, true),
         ["apis"] => roots(call, false),
         ["api", "v1"] => resources(call, "", "v1"),
@@ -72,7 +77,8 @@ pub fn answer(call: &Call) -> Response<Body> {
         ["openid", "v1", "jwks"] => {
             let keys = call.inner.config.token_keys.jwks();
             let bytes = serde_json::to_vec(&keys).unwrap_or_default();
-            call.encoder.respond(StatusCode::OK, "application/jwk-set+json", bytes.into())
+            call.encoder
+                .respond(StatusCode::OK, "application/jwk-set+json", bytes.into())
         }
         ["api" | "apis", ..] => call.encoder.status(&Status::no_such_path()),
         _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
@@ -106,7 +112,9 @@ fn group_value(group: &str, versions: &[String]) -> Value {
 }
 
 fn roots(call: &Call, is_core: bool) -> Response<Body> {
-    let Some(agreed) = negotiate(&call.parts.headers, |shape| matches!(shape, Shape::Discovery(_))) else {
+    let Some(agreed) = negotiate(&call.parts.headers, |shape| {
+        matches!(shape, Shape::Discovery(_))
+    }) else {
         return call.encoder.status(&super::handler::not_acceptable());
     };
     let mut response = if matches!(agreed.shape, Shape::Discovery(_)) {
@@ -122,13 +130,18 @@ fn roots(call: &Call, is_core: bool) -> Response<Body> {
         )
     } else {
         let groups = groups(&call.inner);
-        let groups: Vec<Value> = groups.iter().map(|(group, versions)| group_value(group, versions)).collect();
+        let groups: Vec<Value> = groups
+            .iter()
+            .map(|(group, versions)| group_value(group, versions))
+            .collect();
         call.encoder.value(
             StatusCode::OK,
             &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}),
         )
     };
-    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("Accept"));
     response
 }
 
@@ -158,8 +171,13 @@ fn resources(call: &Call, group: &str, version: &str) -> Response<Body> {
         };
     }
     let resources: Vec<Value> = own.iter().flat_map(|kind| resource_values(kind)).collect();
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    let mut list = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources});
+    let group_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
+    let mut list =
+        json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources});
     if !group.is_empty() {
         list["apiVersion"] = "v1".into();
     }
@@ -227,7 +245,9 @@ fn discovered(kind: &Kind) -> Value {
 fn aggregated(call: &Call, is_core: bool) -> Response<Body> {
     let all = kinds(&call.inner);
     let version_value = |group: &str, version: &str| {
-        let own = all.iter().filter(|kind| kind.group == group && kind.version == version);
+        let own = all
+            .iter()
+            .filter(|kind| kind.group == group && kind.version == version);
         let resources: Vec<Value> = own.map(|kind| discovered(kind)).collect();
         json!({"version": version, "resources": resources, "freshness": "Current"})
     };
@@ -236,7 +256,10 @@ fn aggregated(call: &Call, is_core: bool) -> Response<Body> {
     } else {
         let groups = groups(&call.inner);
         let groups = groups.iter().map(|(group, versions)| {
-            let versions: Vec<Value> = versions.iter().map(|version| version_value(group, version)).collect();
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|version| version_value(group, version))
+                .collect();
             json!({"metadata": {"name": group}, "versions": versions})
         });
         groups.collect()
@@ -254,7 +277,12 @@ fn aggregated(call: &Call, is_core: bool) -> Response<Body> {
 }
 
 /// A document with its tag; 304 if the client has it.
-fn tagged(call: &Call, document: &Document, media_type: &str, caching: &'static str) -> Response<Body> {
+fn tagged(
+    call: &Call,
+    document: &Document,
+    media_type: &str,
+    caching: &'static str,
+) -> Response<Body> {
     let tag = format!("\"{}\"", document.hash);
     let is_known = call
         .parts
@@ -262,9 +290,11 @@ fn tagged(call: &Call, document: &Document, media_type: &str, caching: &'static 
         .get(IF_NONE_MATCH)
         .is_some_and(|value| value.as_bytes() == tag.as_bytes());
     let mut response = if is_known {
-        call.encoder.respond(StatusCode::NOT_MODIFIED, media_type, Bytes::new())
+        call.encoder
+            .respond(StatusCode::NOT_MODIFIED, media_type, Bytes::new())
     } else {
-        call.encoder.respond(StatusCode::OK, media_type, document.bytes.clone())
+        call.encoder
+            .respond(StatusCode::OK, media_type, document.bytes.clone())
     };
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::from_str(&tag) {
@@ -276,14 +306,23 @@ fn tagged(call: &Call, document: &Document, media_type: &str, caching: &'static 
 }
 
 fn for_openapi(kind: &Kind) -> Option<ResourceForOpenApi> {
-    let texts = |verbs: &[std::borrow::Cow<'static, str>]| verbs.iter().map(ToString::to_string).collect();
+    let texts =
+        |verbs: &[std::borrow::Cow<'static, str>]| verbs.iter().map(ToString::to_string).collect();
     let schema = Schema::get().type_by_name(&kind.schema)?;
     let subresources = kind.subresources.iter().map(|sub| {
         let own = sub.version.is_empty();
         SubresourceForOpenApi {
             name: sub.name.to_string(),
-            group: if own { kind.group.to_string() } else { sub.group.to_string() },
-            version: if own { kind.version.to_string() } else { sub.version.to_string() },
+            group: if own {
+                kind.group.to_string()
+            } else {
+                sub.group.to_string()
+            },
+            version: if own {
+                kind.version.to_string()
+            } else {
+                sub.version.to_string()
+            },
             kind: sub.kind.to_string(),
             verbs: if crate::connect::is_stream(&sub.name) {
                 vec!["connect".to_owned()]
@@ -305,7 +344,10 @@ fn for_openapi(kind: &Kind) -> Option<ResourceForOpenApi> {
 }
 
 fn described(inner: &Inner) -> Vec<ResourceForOpenApi> {
-    kinds(inner).iter().filter_map(|kind| for_openapi(kind)).collect()
+    kinds(inner)
+        .iter()
+        .filter_map(|kind| for_openapi(kind))
+        .collect()
 }
 
 fn openapi_v2(call: &Call) -> Response<Body> {
@@ -315,12 +357,14 @@ fn openapi_v2(call: &Call) -> Response<Body> {
         .any(|value| value.contains("proto-openapi.spec.v2"));
     let inner = &call.inner;
     if wants_protobuf {
-        let document = inner
-            .documents
-            .get("v2.protobuf", || openapi::render_v2_protobuf(&described(inner)));
+        let document = inner.documents.get("v2.protobuf", || {
+            openapi::render_v2_protobuf(&described(inner))
+        });
         return tagged(call, &document, V2_PROTOBUF, "no-cache, private");
     }
-    let document = inner.documents.get("v2", || openapi::render_v2(&described(inner)));
+    let document = inner
+        .documents
+        .get("v2", || openapi::render_v2(&described(inner)));
     tagged(call, &document, "application/json", "no-cache, private")
 }
 
@@ -336,7 +380,12 @@ fn document_v3(inner: &Inner, group: &str, version: &str) -> Document {
 }
 
 fn openapi_v3(call: &Call, group: &str, version: &str) -> Response<Body> {
-    if !call.inner.registry.catalog().has_group_version(group, version) {
+    if !call
+        .inner
+        .registry
+        .catalog()
+        .has_group_version(group, version)
+    {
         return plain(StatusCode::NOT_FOUND, "404 page not found\n");
     }
     let document = document_v3(&call.inner, group, version);
@@ -359,7 +408,11 @@ fn openapi_index(call: &Call) -> Response<Body> {
                 documents.push((format!("apis/{group}/{version}"), hash));
             }
         }
-        openapi::render_index(documents.iter().map(|(path, hash)| (path.as_str(), hash.as_str())))
+        openapi::render_index(
+            documents
+                .iter()
+                .map(|(path, hash)| (path.as_str(), hash.as_str())),
+        )
     });
     tagged(call, &document, "application/json", "no-cache, private")
 }
@@ -369,23 +422,43 @@ fn openid_configuration(call: &Call) -> Response<Body> {
     let jwks = format!("https://{}/openid/v1/jwks", config.advertise_address);
     let document = kontiki_auth::token::openid_configuration(config.token_issuer.issuer(), &jwks);
     let bytes = serde_json::to_vec(&document).unwrap_or_default();
-    let mut response = call.encoder.respond(StatusCode::OK, "application/json", bytes.into());
+    let mut response = call
+        .encoder
+        .respond(StatusCode::OK, "application/json", bytes.into());
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=3600"),
+    );
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 fn paths(inner: &Inner) -> Vec<String> {
     let mut paths: Vec<String> = [
-        "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/", "/healthz",
-        "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/openid/v1/jwks",
-        "/readyz", "/version",
+        "/.well-known/openid-configuration",
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/apis/",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
     ]
     .map(str::to_owned)
     .to_vec();
     for (group, versions) in groups(inner) {
-        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+        paths.extend(
+            versions
+                .iter()
+                .map(|version| format!("/apis/{group}/{version}")),
+        );
         paths.push(format!("/apis/{group}"));
     }
     for name in inner.checks.read().keys() {

@@ -121,7 +121,13 @@ impl Encoder {
         match self.agreed.shape {
             Shape::Table => {
                 let metadata = table::metadata_of(object);
-                let table = table::table(kind, &[object.clone()], metadata, &self.include_object, true);
+                let table = table::table(
+                    kind,
+                    &[object.clone()],
+                    metadata,
+                    &self.include_object,
+                    true,
+                );
                 self.value(code, &table)
             }
             Shape::Partial => self.value(code, &table::partial(object)),
@@ -139,11 +145,18 @@ impl Encoder {
         let code = StatusCode::OK;
         match self.agreed.shape {
             Shape::Table => {
-                let table = table::table(list.kind, list.items, list.metadata, &self.include_object, true);
+                let table = table::table(
+                    list.kind,
+                    list.items,
+                    list.metadata,
+                    &self.include_object,
+                    true,
+                );
                 self.value(code, &table)
             }
             Shape::Partial => {
-                let items: Vec<Value> = list.items.iter().map(|item| table::partial(item)).collect();
+                let items: Vec<Value> =
+                    list.items.iter().map(|item| table::partial(item)).collect();
                 let mut tree = Tree::new();
                 tree.insert("apiVersion".to_owned(), "meta.k8s.io/v1".into());
                 tree.insert("kind".to_owned(), "PartialObjectMetadataList".into());
@@ -170,7 +183,10 @@ impl Encoder {
         };
         let value = serde_json::to_value(status).expect("a status is a JSON tree");
         let mut response = self.value(code, &value);
-        let retry = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+        let retry = status
+            .details
+            .as_ref()
+            .map_or(0, |details| details.retry_after_seconds);
         if retry > 0 {
             response.headers_mut().insert(RETRY_AFTER, retry.into());
         }

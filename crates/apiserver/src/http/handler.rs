@@ -17,10 +17,10 @@ use http::header::{HeaderName, HeaderValue, USER_AGENT, WARNING};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use jiff::Timestamp;
+use kontiki_auth::PeerCertificate;
 use kontiki_auth::authz::Attributes;
 use kontiki_auth::impersonation;
 use kontiki_auth::user::UserInfo;
-use kontiki_auth::PeerCertificate;
 use kontiki_object::{FieldSelector, LabelSelector, Status};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -50,7 +50,9 @@ impl Call {
     /// The user agent.
     pub fn user_agent(&self) -> &str {
         let agent = self.parts.headers.get(USER_AGENT);
-        agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default()
+        agent
+            .and_then(|agent| agent.to_str().ok())
+            .unwrap_or_default()
     }
 }
 
@@ -88,11 +90,16 @@ pub async fn handle(inner: Arc<Inner>, request: Request<Body>) -> Response<Body>
     );
     let plain = plain_encoder(&parts, &query);
     let work = answer(inner.clone(), parts, body, query, info.clone());
-    let mut response = match AssertUnwindSafe(work.instrument(span.clone())).catch_unwind().await {
+    let mut response = match AssertUnwindSafe(work.instrument(span.clone()))
+        .catch_unwind()
+        .await
+    {
         Ok(response) => response,
         Err(_) => {
             tracing::error!(path = %info.path, "a request handler panicked");
-            plain.status(&Status::internal("this request caused apiserver to panic. Look in the logs for details"))
+            plain.status(&Status::internal(
+                "this request caused apiserver to panic. Look in the logs for details",
+            ))
         }
     };
     if let Some(id) = audit_id {
@@ -119,7 +126,10 @@ fn observe(inner: &Inner, info: &RequestInfo, code: u16, started: Instant) {
         })
         .inc();
     if !info.is_long_running() {
-        let histogram = inner.metrics.request_duration_seconds.get_or_create(&labels);
+        let histogram = inner
+            .metrics
+            .request_duration_seconds
+            .get_or_create(&labels);
         histogram.observe(started.elapsed().as_secs_f64());
     }
 }
@@ -251,7 +261,8 @@ fn attributes(user: &Arc<UserInfo>, info: &RequestInfo, query: &Query) -> Attrib
     let field_selector = selects
         .then(|| FieldSelector::parse(query.get("fieldSelector")).ok())
         .flatten();
-    if name.is_empty() && info.is_resource
+    if name.is_empty()
+        && info.is_resource
         && let Some(selector) = &field_selector
         && let Some(only) = selector.requires("metadata.name")
     {
@@ -283,16 +294,28 @@ fn place(inner: &Inner, info: &RequestInfo, user: &UserInfo) -> Option<Option<Pl
     }
     let reads = matches!(&*info.verb, "get" | "list" | "watch");
     let (counter, max, word) = if reads {
-        (&inner.reading, inner.config.max_requests_inflight, "readOnly")
+        (
+            &inner.reading,
+            inner.config.max_requests_inflight,
+            "readOnly",
+        )
     } else {
-        (&inner.writing, inner.config.max_mutating_requests_inflight, "mutating")
+        (
+            &inner.writing,
+            inner.config.max_mutating_requests_inflight,
+            "mutating",
+        )
     };
     let place = Place::take(counter, max)?;
     let labels = InflightLabels {
         request_kind: word.to_owned(),
     };
     let now = i64::try_from(counter.load(Ordering::Acquire)).unwrap_or(i64::MAX);
-    inner.metrics.current_inflight_requests.get_or_create(&labels).set(now);
+    inner
+        .metrics
+        .current_inflight_requests
+        .get_or_create(&labels)
+        .set(now);
     Some(Some(place))
 }
 
@@ -304,9 +327,9 @@ async fn dispatch_call(call: Call, body: Body) -> Response<Body> {
         };
     }
     let encoder = call.encoder.clone();
-    let (mut response, warnings) = resource::answer(call, body).await.unwrap_or_else(|(status, warnings)| {
-        (encoder.status(&status), warnings)
-    });
+    let (mut response, warnings) = resource::answer(call, body)
+        .await
+        .unwrap_or_else(|(status, warnings)| (encoder.status(&status), warnings));
     for warning in warnings {
         let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {

@@ -12,9 +12,12 @@ const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
 /// Whether a path is about health.
 pub fn is_health(path: &str) -> bool {
-    ["/healthz", "/livez", "/readyz"]
-        .iter()
-        .any(|root| path == *root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/')))
+    ["/healthz", "/livez", "/readyz"].iter().any(|root| {
+        path == *root
+            || path
+                .strip_prefix(root)
+                .is_some_and(|rest| rest.starts_with('/'))
+    })
 }
 
 /// A plain text.
@@ -22,7 +25,10 @@ pub fn plain(code: StatusCode, text: impl Into<String>) -> Response<Body> {
     let mut response = Response::new(Body::from(text.into()));
     *response.status_mut() = code;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     headers.insert(NOSNIFF, HeaderValue::from_static("nosniff"));
     response
 }
@@ -46,7 +52,10 @@ pub async fn answer(call: &Call) -> Option<Response<Body>> {
         };
         return Some(match check() {
             Ok(()) => plain(StatusCode::OK, "ok"),
-            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {error}\n")),
+            Err(error) => plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("internal server error: {error}\n"),
+            ),
         });
     }
     Some(all(call, root, &checks))
@@ -59,7 +68,9 @@ fn checks(inner: &Inner, root: &str) -> Vec<(String, HealthCheck)> {
     ];
     let own = inner.checks.read();
     // Who lives need not be ready: a cache that still fills is no reason to be restarted.
-    let listed = own.iter().filter(|(name, _)| root != "livez" || *name != "watch-cache");
+    let listed = own
+        .iter()
+        .filter(|(name, _)| root != "livez" || *name != "watch-cache");
     all.extend(listed.map(|(name, check)| (name.clone(), check.clone())));
     all
 }
@@ -87,7 +98,9 @@ fn all(call: &Call, root: &str, checks: &[(String, HealthCheck)]) -> Response<Bo
         .filter(|name| !checks.iter().any(|(own, _)| own == name))
         .collect();
     if !unknown.is_empty() {
-        lines.push_str(&format!("warn: some health checks cannot be excluded: no matches for {unknown:?}\n"));
+        lines.push_str(&format!(
+            "warn: some health checks cannot be excluded: no matches for {unknown:?}\n"
+        ));
     }
     if failed {
         lines.push_str(&format!("{root} check failed\n"));
@@ -134,16 +147,22 @@ fn architecture() -> &'static str {
 fn metrics(inner: &Inner) -> Response<Body> {
     let mut body = String::new();
     if text::encode(&mut body, &inner.metrics_registry.read()).is_err() {
-        return plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n");
+        return plain(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the metrics cannot be written\n",
+        );
     }
     for (prefix, count) in inner.registry.cache().object_counts() {
-        let resource = prefix.trim_start_matches("/registry/").trim_end_matches('/');
+        let resource = prefix
+            .trim_start_matches("/registry/")
+            .trim_end_matches('/');
         let line = format!("apiserver_storage_objects{{resource=\"{resource}\"}} {count}\n");
         let end = body.len() - "# EOF\n".len().min(body.len());
         body.insert_str(end, &line);
     }
     let mut response = plain(StatusCode::OK, body);
-    let media_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let media_type =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, media_type);
     response
 }

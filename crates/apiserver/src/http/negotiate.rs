@@ -141,7 +141,9 @@ mod tests {
             None
         );
         assert_eq!(
-            agreed("application/yaml;q=0.5, application/vnd.kubernetes.protobuf").expect("fits").format,
+            agreed("application/yaml;q=0.5, application/vnd.kubernetes.protobuf")
+                .expect("fits")
+                .format,
             Format::Protobuf
         );
         assert_eq!(agreed("text/html"), None);

@@ -14,10 +14,7 @@ fn invalid(kind: &str, errors: FieldErrors) -> Result<(), Status> {
     Err(Status::invalid("meta.k8s.io", kind, "", causes))
 }
 
-fn check_dry_run<'a>(
-    values: impl Iterator<Item = &'a str>,
-    kind: &str,
-) -> Result<bool, Status> {
+fn check_dry_run<'a>(values: impl Iterator<Item = &'a str>, kind: &str) -> Result<bool, Status> {
     let values: Vec<&str> = values.filter(|value| !value.is_empty()).collect();
     if values.iter().any(|value| *value != "All") {
         let path = Path::new("dryRun");
@@ -57,7 +54,10 @@ pub fn write(
     errors.extend(kontiki_kinds::meta::validate_field_manager(manager, &path));
     if query.find("force").is_some() && kind == "PatchOptions" && !is_apply {
         let path = Path::new("force");
-        errors.push(FieldError::forbidden(&path, "may not be specified for non-apply patch"));
+        errors.push(FieldError::forbidden(
+            &path,
+            "may not be specified for non-apply patch",
+        ));
     }
     invalid(kind, errors)?;
     let field_manager = if manager.is_empty() {
@@ -166,7 +166,10 @@ fn check_version_match(query: &Query, is_watch: bool) -> Result<(), Status> {
     }
     if initial.is_some() {
         let path = Path::new("sendInitialEvents");
-        errors.push(FieldError::forbidden(&path, "sendInitialEvents is forbidden for list"));
+        errors.push(FieldError::forbidden(
+            &path,
+            "sendInitialEvents is forbidden for list",
+        ));
     }
     invalid("ListOptions", errors)
 }
@@ -184,9 +187,11 @@ pub fn delete(query: &Query, body: Option<&Value>) -> Result<DeleteRequest, Stat
     };
     let grace = body["gracePeriodSeconds"].as_i64();
     let grace = grace.or_else(|| query.get("gracePeriodSeconds").parse().ok());
-    let orphan_dependents = body["orphanDependents"]
-        .as_bool()
-        .or_else(|| query.find("orphanDependents").map(|_| query.is_set("orphanDependents")));
+    let orphan_dependents = body["orphanDependents"].as_bool().or_else(|| {
+        query
+            .find("orphanDependents")
+            .map(|_| query.is_set("orphanDependents"))
+    });
     let mut errors = FieldErrors::new();
     let path = Path::new("propagationPolicy");
     let policy = match text("propagationPolicy").as_deref() {

@@ -60,7 +60,11 @@ pub fn decode(text: &str, plus_is_space: bool) -> String {
                 at += 3;
             }
             None => {
-                out.push(if plus_is_space && bytes[at] == b'+' { b' ' } else { bytes[at] });
+                out.push(if plus_is_space && bytes[at] == b'+' {
+                    b' '
+                } else {
+                    bytes[at]
+                });
                 at += 1;
             }
         }
@@ -74,7 +78,9 @@ mod tests {
 
     #[test]
     fn values_are_decoded_and_switches_read() {
-        let query = Query::parse(Some("labelSelector=a%3Db%2Cc&x=1+2&watch&off=false&bad=%zz"));
+        let query = Query::parse(Some(
+            "labelSelector=a%3Db%2Cc&x=1+2&watch&off=false&bad=%zz",
+        ));
         assert_eq!(query.get("labelSelector"), "a=b,c");
         assert_eq!(query.get("x"), "1 2");
         assert!(query.is_set("watch") && !query.is_set("off") && !query.is_set("none"));

@@ -97,7 +97,10 @@ impl RequestInfo {
         info.resource = at(0);
         info.name = at(1);
         info.subresource = at(2);
-        info.rest = parts.get(3..).map(|rest| rest.join("/")).unwrap_or_default();
+        info.rest = parts
+            .get(3..)
+            .map(|rest| rest.join("/"))
+            .unwrap_or_default();
         let is_watch = info.is_legacy_watch
             || (info.subresource.is_empty() && *method == Method::GET && query.is_set("watch"));
         info.verb = verb_of(method, !info.name.is_empty(), is_watch);
@@ -124,23 +127,66 @@ mod tests {
     fn paths_are_read_as_upstream_reads_them() {
         type Row = (&'static str, &'static str, [&'static str; 7]);
         let rows: [Row; 9] = [
-            ("GET", "/api/v1/pods", ["list", "", "v1", "", "pods", "", ""]),
-            ("GET", "/api/v1/pods?watch=1", ["watch", "", "v1", "", "pods", "", ""]),
-            ("GET", "/api/v1/namespaces/a/pods/b/log", ["get", "", "v1", "a", "pods", "b", "log"]),
-            ("PUT", "/api/v1/namespaces/a/status", ["update", "", "v1", "a", "namespaces", "a", "status"]),
-            ("GET", "/api/v1/namespaces/a", ["get", "", "v1", "a", "namespaces", "a", ""]),
-            ("DELETE", "/apis/apps/v1/namespaces/a/deployments", ["deletecollection", "apps", "v1", "a", "deployments", "", ""]),
-            ("POST", "/apis/apps/v1/namespaces/a/deployments", ["create", "apps", "v1", "a", "deployments", "", ""]),
-            ("PATCH", "/apis/apps/v1/namespaces/a/deployments/d/scale", ["patch", "apps", "v1", "a", "deployments", "d", "scale"]),
-            ("GET", "/api/v1/watch/namespaces/a/pods/b", ["watch", "", "v1", "a", "pods", "b", ""]),
+            (
+                "GET",
+                "/api/v1/pods",
+                ["list", "", "v1", "", "pods", "", ""],
+            ),
+            (
+                "GET",
+                "/api/v1/pods?watch=1",
+                ["watch", "", "v1", "", "pods", "", ""],
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/a/pods/b/log",
+                ["get", "", "v1", "a", "pods", "b", "log"],
+            ),
+            (
+                "PUT",
+                "/api/v1/namespaces/a/status",
+                ["update", "", "v1", "a", "namespaces", "a", "status"],
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/a",
+                ["get", "", "v1", "a", "namespaces", "a", ""],
+            ),
+            (
+                "DELETE",
+                "/apis/apps/v1/namespaces/a/deployments",
+                ["deletecollection", "apps", "v1", "a", "deployments", "", ""],
+            ),
+            (
+                "POST",
+                "/apis/apps/v1/namespaces/a/deployments",
+                ["create", "apps", "v1", "a", "deployments", "", ""],
+            ),
+            (
+                "PATCH",
+                "/apis/apps/v1/namespaces/a/deployments/d/scale",
+                ["patch", "apps", "v1", "a", "deployments", "d", "scale"],
+            ),
+            (
+                "GET",
+                "/api/v1/watch/namespaces/a/pods/b",
+                ["watch", "", "v1", "a", "pods", "b", ""],
+            ),
         ];
         for (method, url, expected) in rows {
-            let (path, query) = url.split_once('?').map_or((url, None), |(p, q)| (p, Some(q)));
+            let (path, query) = url
+                .split_once('?')
+                .map_or((url, None), |(p, q)| (p, Some(q)));
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
             let info = RequestInfo::parse(&method, path, &Query::parse(query));
             let got = [
-                &*info.verb, &info.group, &info.version, &info.namespace,
-                &info.resource, &info.name, &info.subresource,
+                &*info.verb,
+                &info.group,
+                &info.version,
+                &info.namespace,
+                &info.resource,
+                &info.name,
+                &info.subresource,
             ];
             assert_eq!(got, expected, "{url}");
         }

@@ -41,7 +41,11 @@ fn target(call: &Call) -> Result<Target, Status> {
         .find(&info.group, &info.version, &info.resource)
         .ok_or_else(Status::no_such_path)?;
     // A namespace's own path says the namespace twice.
-    let namespace = if kind.namespaced { info.namespace.clone() } else { String::new() };
+    let namespace = if kind.namespaced {
+        info.namespace.clone()
+    } else {
+        String::new()
+    };
     if kind.namespaced && namespace.is_empty() && !info.name.is_empty() {
         return Err(Status::no_such_path());
     }
@@ -62,7 +66,8 @@ fn check_verb(call: &Call, target: &Target) -> Result<(), Status> {
     let verb = &*info.verb;
     let is_served = if target.subresource.is_empty() {
         let needs_namespace = kind.namespaced && target.namespace.is_empty();
-        kind.has_verb(verb) && !(needs_namespace && matches!(verb, "create" | "deletecollection"))
+        kind.has_verb(verb)
+            && !(needs_namespace && matches!(verb, "create" | "deletecollection"))
             && !(verb == "create" && !target.name.is_empty())
             && !(matches!(verb, "update" | "patch") && target.name.is_empty())
     } else {
@@ -71,7 +76,11 @@ fn check_verb(call: &Call, target: &Target) -> Result<(), Status> {
             .ok_or_else(Status::no_such_path)?;
         sub.verbs.iter().any(|served| served == verb)
     };
-    if is_served { Ok(()) } else { Err(not_allowed()) }
+    if is_served {
+        Ok(())
+    } else {
+        Err(not_allowed())
+    }
 }
 
 async fn respond(call: &mut Call, request_body: Body) -> Result<Response<Body>, Status> {
@@ -89,7 +98,13 @@ async fn respond(call: &mut Call, request_body: Body) -> Result<Response<Body>, 
         Shape::Plain => true,
         Shape::Discovery(_) => false,
     });
-    call.encoder.agreed = agreed.ok_or_else(|| if reads_many { list_not_acceptable() } else { not_acceptable() })?;
+    call.encoder.agreed = agreed.ok_or_else(|| {
+        if reads_many {
+            list_not_acceptable()
+        } else {
+            not_acceptable()
+        }
+    })?;
     if call.info.verb == "watch" {
         let request = options::watch(&call.query)?;
         let watching = call.inner.registry.watch(&target, &request).await?;
@@ -103,7 +118,9 @@ async fn respond(call: &mut Call, request_body: Body) -> Result<Response<Body>, 
 /// What upstream warns about whoever uses a kind that is on its way out.
 fn deprecation(kind: &Kind) -> Option<&'static str> {
     match (&*kind.group, &*kind.plural) {
-        ("", "endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("", "endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
         ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
         _ => None,
     }
@@ -173,7 +190,11 @@ async fn delete_request(
         "application/json" | "application/yaml" => {
             body::yaml(&bytes).map_err(Status::bad_request)?
         }
-        _ => return Err(error::unsupported_media_type(&super::negotiate::MEDIA_TYPES)),
+        _ => {
+            return Err(error::unsupported_media_type(
+                &super::negotiate::MEDIA_TYPES,
+            ));
+        }
     };
     let kind = value["kind"].as_str().unwrap_or(expected.kind);
     if kind != expected.kind {
@@ -213,7 +234,13 @@ fn decode(
             schema: "",
         },
     };
-    body::decode(&call.parts.headers, bytes, &expected, validation, &call.context)
+    body::decode(
+        &call.parts.headers,
+        bytes,
+        &expected,
+        validation,
+        &call.context,
+    )
 }
 
 fn patch_kind(call: &Call) -> Result<PatchKind, Status> {
@@ -242,7 +269,11 @@ fn encode(call: &Call, kind: &Arc<Kind>, answer: Answer) -> Response<Body> {
     let encoder = &call.encoder;
     match answer {
         Answer::Object { object, created } => {
-            let code = if created { StatusCode::CREATED } else { StatusCode::OK };
+            let code = if created {
+                StatusCode::CREATED
+            } else {
+                StatusCode::OK
+            };
             encoder.object(code, kind, &object)
         }
         Answer::Deleted(outcome) => match &outcome {
@@ -263,7 +294,10 @@ fn encode(call: &Call, kind: &Arc<Kind>, answer: Answer) -> Response<Body> {
 fn list_metadata(page: &ListPage) -> Tree {
     let mut metadata = Tree::new();
     if page.revision > 0 {
-        metadata.insert("resourceVersion".to_owned(), page.revision.to_string().into());
+        metadata.insert(
+            "resourceVersion".to_owned(),
+            page.revision.to_string().into(),
+        );
     }
     if !page.continue_token.is_empty() {
         metadata.insert("continue".to_owned(), page.continue_token.clone().into());

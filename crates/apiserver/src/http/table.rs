@@ -8,7 +8,10 @@ use serde_json::json;
 /// The metadata of a table of one object.
 pub fn metadata_of(object: &Object) -> Tree {
     let mut metadata = Tree::new();
-    metadata.insert("resourceVersion".to_owned(), object.resource_version().into());
+    metadata.insert(
+        "resourceVersion".to_owned(),
+        object.resource_version().into(),
+    );
     metadata
 }
 
@@ -29,13 +32,19 @@ pub fn table(
     include_object: &str,
     with_columns: bool,
 ) -> Value {
-    let context = CellContext { now: Timestamp::now() };
+    let context = CellContext {
+        now: Timestamp::now(),
+    };
     let columns: Vec<Value> = kind.columns.iter().map(column).collect();
     let rows: Vec<Value> = objects
         .iter()
         .map(|object| row(kind, object, &context, include_object))
         .collect();
-    let columns = if with_columns { Value::from(columns) } else { Value::Null };
+    let columns = if with_columns {
+        Value::from(columns)
+    } else {
+        Value::Null
+    };
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",

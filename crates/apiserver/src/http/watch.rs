@@ -3,12 +3,12 @@
 use super::encode::Encoder;
 use super::negotiate::{Format, Shape};
 use super::table;
-use crate::registry::{EventForm, WatchedEvent, Watching};
+use crate::registry::{WatchedEvent, Watching};
 use axum::body::Body;
 use bytes::Bytes;
 use futures::stream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use kontiki_object::{Status, Value};
 use kontiki_schema::protobuf;
 use serde_json::json;
@@ -24,10 +24,14 @@ struct Frames {
 }
 
 /// Answers a watch; `guard` is dropped when it ends.
-pub fn respond(watching: Watching, encoder: Encoder, guard: Box<dyn Send + Sync>) -> Response<Body> {
+pub fn respond(
+    watching: Watching,
+    encoder: Encoder,
+    guard: Box<dyn Send + Sync>,
+) -> Response<Body> {
     let media_type = match encoder.agreed.format {
         Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
-        Format::Yaml => "application/yaml;stream=watch",
+        Format::Yaml => "application/yaml",
         Format::Json => "application/json",
     };
     let frames = Frames {
@@ -67,16 +71,15 @@ impl Frames {
                 let metadata = table::metadata_of(&event.object);
                 let with_columns = !self.columns_told;
                 self.columns_told = true;
-                let rows: &[_] = match event.form {
-                    EventForm::Bookmark => &[],
-                    _ => std::slice::from_ref(&event.object),
-                };
+                let rows = std::slice::from_ref(&event.object);
                 let include = &self.encoder.include_object;
                 let table = table::table(&kind, rows, metadata, include, with_columns);
                 self.value(word, &table)
             }
             Shape::Partial => self.value(word, &table::partial(&event.object)),
-            _ if self.encoder.agreed.format == Format::Json => json_frame(word, &event.object.json()),
+            _ if self.encoder.agreed.format == Format::Json => {
+                json_frame(word, &event.object.json())
+            }
             _ => self.value(word, &event.object.to_value()),
         }
     }

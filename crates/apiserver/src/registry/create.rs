@@ -104,7 +104,6 @@ pub(super) fn fill_system_fields(context: &RequestContext, tree: &mut Tree) {
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "resourceVersion",
-        "generation",
     ] {
         metadata.remove(field);
     }

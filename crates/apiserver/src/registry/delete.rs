@@ -3,7 +3,7 @@
 use super::context::{RequestContext, Target};
 use super::create::{answer, attributes_of, metadata};
 use super::mutation::{Mutation, Outcome, Plan, Stored};
-use super::{ListRequest, Registry};
+use super::{ListPage, ListRequest, Registry};
 use crate::admission::{Attributes, Operation};
 use async_trait::async_trait;
 use kontiki_client::{DeleteOptions, PropagationPolicy};
@@ -166,8 +166,7 @@ impl Delete<'_> {
                 metadata.insert("finalizers".to_owned(), finalizers.clone().into());
             }
         }
-        let is_held =
-            !finalizers.is_empty() || is_held_by_spec(kind, &Object::new(tree.clone()));
+        let is_held = !finalizers.is_empty() || is_held_by_spec(kind, &Object::new(tree.clone()));
         match deletion {
             Deletion::Immediate if !is_held => Marked::Gone,
             Deletion::Immediate => {
@@ -175,8 +174,7 @@ impl Delete<'_> {
                 if !object.is_terminating() {
                     lifecycle::mark_terminating(&context, tree, 0);
                 } else {
-                    metadata(tree)
-                        .insert("deletionGracePeriodSeconds".to_owned(), Value::from(0));
+                    metadata(tree).insert("deletionGracePeriodSeconds".to_owned(), Value::from(0));
                 }
                 if kind.has_finalize() {
                     // Namespaces know no grace: they go when they are empty.
@@ -249,7 +247,8 @@ impl Registry {
         request: &DeleteRequest,
     ) -> Result<DeleteOutcome, Status> {
         let kind = &target.kind;
-        let is_silent = request.options.propagation_policy.is_none() && request.orphan_dependents.is_none();
+        let is_silent =
+            request.options.propagation_policy.is_none() && request.orphan_dependents.is_none();
         if is_silent && kind.group == "batch" && kind.plural == "jobs" {
             context.warn(JOB_WARNING);
         }
@@ -280,10 +279,10 @@ impl Registry {
         target: &Target,
         list: &ListRequest,
         request: &DeleteRequest,
-    ) -> Result<(Vec<SharedObject>, String), Status> {
-        let page = self.list(target, list).await?;
+    ) -> Result<ListPage, Status> {
+        let mut page = self.list(target, list).await?;
         let mut deleted = Vec::with_capacity(page.items.len());
-        for item in page.items {
+        for item in std::mem::take(&mut page.items) {
             let one = Target::object(&target.kind, item.namespace(), item.name());
             match self.delete(context, &one, request).await {
                 Ok(_) => deleted.push(item),
@@ -291,7 +290,8 @@ impl Registry {
                 Err(status) => return Err(status),
             }
         }
-        Ok((deleted, page.revision.to_string()))
+        page.items = deleted;
+        Ok(page)
     }
 }
 

@@ -31,10 +31,10 @@ impl Mutation for Editing<'_, '_> {
         let live = served(self.target, existing);
         let mut wish = live.clone();
         (self.edit)(&mut wish)?;
-        let part = &self.target.subresource;
         let kind = &self.target.kind;
-        fields::on_update(kind, self.context, self.options, &live, &mut wish, part);
         if self.is_checked {
+            let part = &self.target.subresource;
+            fields::on_update(kind, self.context, self.options, &live, &mut wish, part);
             let mut target = self.target.clone();
             target.subresource.clear();
             return self

@@ -75,7 +75,11 @@ pub(super) fn on_update(
         ssa::track_update(node(kind), &old, &new, writer)
     });
     // A write that changes nothing keeps the old times, and so costs no revision.
-    let tracked = if managed::same_but_times(&tracked, &old) { old } else { tracked };
+    let tracked = if managed::same_but_times(&tracked, &old) {
+        old
+    } else {
+        tracked
+    };
     if let Value::Object(tree) = tracked {
         *wish = tree;
     }
@@ -102,17 +106,25 @@ pub(super) fn apply(
         ssa::apply(node, &live, &applied, writer, options.force)
     });
     let Value::Object(mut merged) = merged.map_err(|error| refused(target, &error))? else {
-        return Err(Status::internal("an apply led to something that is no object"));
+        return Err(Status::internal(
+            "an apply led to something that is no object",
+        ));
     };
     let metadata = super::create::metadata(&mut merged);
     metadata.insert("name".to_owned(), target.name.clone().into());
     let mut merged = default(kind, merged)?;
     place(target, &mut merged)?;
     let merged = Value::Object(merged);
-    let merged = if managed::same_but_times(&merged, &live) { live } else { merged };
+    let merged = if managed::same_but_times(&merged, &live) {
+        live
+    } else {
+        merged
+    };
     match merged {
         Value::Object(tree) => Ok(tree),
-        _ => Err(Status::internal("an apply led to something that is no object")),
+        _ => Err(Status::internal(
+            "an apply led to something that is no object",
+        )),
     }
 }
 

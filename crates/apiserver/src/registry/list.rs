@@ -1,8 +1,8 @@
 //! Lists: consistent at one revision, selected, in pages.
 
+use super::Registry;
 use super::context::Target;
 use super::selection::{Selection, scope};
-use super::Registry;
 use crate::cache::{CachedObject, Snapshot};
 use crate::error;
 use base64::Engine as _;
@@ -115,15 +115,16 @@ impl Registry {
     /// future that does not come, or what the store says.
     pub async fn list(&self, target: &Target, request: &ListRequest) -> Result<ListPage, Status> {
         let kind = &target.kind;
-        let selection =
-            Selection::parse(kind, &request.label_selector, &request.field_selector)?;
+        let selection = Selection::parse(kind, &request.label_selector, &request.field_selector)?;
         let scope = scope(&target.namespace);
         let (snapshot, revision, start) = self.point_in_time(target, request).await?;
         let mut page = ListPage {
             revision,
             ..ListPage::default()
         };
-        let only_name = selection.only_name().filter(|_| !scope.is_empty() || !kind.namespaced);
+        let only_name = selection
+            .only_name()
+            .filter(|_| !scope.is_empty() || !kind.namespaced);
         let only_key = only_name.map(|name| format!("{scope}{name}"));
         let from = only_key.as_deref().unwrap_or(&start);
         let from = if from < start.as_str() { &start } else { from };

@@ -1,7 +1,7 @@
 //! Plans of writes, and the one loop that carries them out.
 
-use super::context::{RequestContext, Target};
 use super::Registry;
+use super::context::{RequestContext, Target};
 use crate::cache::CachedObject;
 use crate::{codec, error};
 use async_trait::async_trait;
@@ -199,8 +199,7 @@ impl Registry {
         };
         for guard in guards {
             if let Some(revision) = guard.revision {
-                txn.compare
-                    .push(Compare::mod_revision(guard.key, revision));
+                txn.compare.push(Compare::mod_revision(guard.key, revision));
             }
             txn.success.push(guard.op);
         }

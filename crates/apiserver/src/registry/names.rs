@@ -15,7 +15,8 @@ pub fn generate(prefix: &str) -> String {
         end -= 1;
     }
     let mut random = rand::rng();
-    let suffix = (0..SUFFIX_CHARS).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())]));
+    let suffix =
+        (0..SUFFIX_CHARS).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())]));
     prefix[..end].chars().chain(suffix).collect()
 }
 

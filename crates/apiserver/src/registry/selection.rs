@@ -61,7 +61,9 @@ impl Selection {
             }
             if kind.select(&nothing, path).is_none() {
                 let text = if kind.selectable_fields.is_empty() {
-                    format!("\"{path}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+                    format!(
+                        "\"{path}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    )
                 } else {
                     format!("field label not supported: {path}")
                 };

@@ -1,9 +1,9 @@
 //! Watches: what happened after a revision, and then what happens.
 
+use super::Registry;
 use super::context::Target;
 use super::list::parse_get_version;
 use super::selection::{Selection, key, scope};
-use super::Registry;
 use crate::cache::{CacheEvent, CachedObject, Snapshot, WatchCache};
 use crate::{codec, error};
 use kontiki_kinds::{Kind, Tree};
@@ -103,11 +103,7 @@ impl Registry {
     /// # Errors
     /// 400 or 500 for malformed parameters, 504 for a version that does not
     /// come, or what the store says. A past that is gone is the first event.
-    pub async fn watch(
-        &self,
-        target: &Target,
-        request: &WatchRequest,
-    ) -> Result<Watching, Status> {
+    pub async fn watch(&self, target: &Target, request: &WatchRequest) -> Result<Watching, Status> {
         let kind = &target.kind;
         let storage = kind.storage.as_ref().ok_or_else(Status::no_such_path)?;
         let mut selection =
@@ -140,7 +136,10 @@ impl Registry {
         };
         let (replay, source) = match resource.subscribe(&scope, exact, after) {
             Ok(subscription) => (subscription.replay, Source::Cache(subscription.events)),
-            Err(_) => (Vec::new(), self.from_history(&storage.key_prefix, after).await?),
+            Err(_) => (
+                Vec::new(),
+                self.from_history(&storage.key_prefix, after).await?,
+            ),
         };
         let now = Instant::now();
         let mut watching = Watching {
@@ -161,7 +160,10 @@ impl Registry {
         };
         if let Some(snapshot) = snapshot {
             watching.tell_state(&snapshot);
-            if request.send_initial_events && request.bookmarks {
+            // Whoever asks for bookmarks and no version is told the end of the
+            // present state too, as upstream does for older clients.
+            let is_told = request.send_initial_events || request.resource_version.is_empty();
+            if is_told && request.bookmarks {
                 let bookmark = watching.bookmark(after, true);
                 watching.queue.push_back(bookmark);
             }

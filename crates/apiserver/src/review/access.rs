@@ -14,7 +14,8 @@ fn text(value: &Value, field: &str) -> String {
 
 fn texts(value: &Value) -> Vec<String> {
     let all = value.as_array().into_iter().flatten();
-    all.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    all.filter_map(|text| text.as_str().map(str::to_owned))
+        .collect()
 }
 
 fn subject(spec: &Value) -> UserInfo {
@@ -23,7 +24,9 @@ fn subject(spec: &Value) -> UserInfo {
         name: text(spec, "user"),
         uid: text(spec, "uid"),
         groups: texts(&spec["groups"]),
-        extra: extra.map(|(key, values)| (key.clone(), texts(values))).collect(),
+        extra: extra
+            .map(|(key, values)| (key.clone(), texts(values)))
+            .collect(),
     }
 }
 
@@ -98,7 +101,11 @@ pub async fn review(
             target.namespace
         )));
     }
-    let decision = inner.config.authorizer.authorize(&attributes(user, spec)).await;
+    let decision = inner
+        .config
+        .authorizer
+        .authorize(&attributes(user, spec))
+        .await;
     let mut status = json!({"allowed": decision.is_allowed()});
     if matches!(decision, Decision::Deny { .. }) {
         status["denied"] = true.into();

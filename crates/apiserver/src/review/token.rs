@@ -26,7 +26,9 @@ fn user_value(user: &UserInfo) -> Value {
 pub async fn review(inner: &Inner, review: &mut Value) -> Result<(), Status> {
     let token = review["spec"]["token"].as_str().unwrap_or_default();
     if token.is_empty() {
-        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+        return Err(Status::bad_request(
+            "token is required for TokenReview in authentication",
+        ));
     }
     let request = Request::builder()
         .header(AUTHORIZATION, format!("Bearer {token}"))

@@ -19,17 +19,25 @@ pub async fn bind(
     options: &WriteOptions,
 ) -> Result<Answer, Status> {
     let wish = Value::Object(binding.clone());
-    let node = wish["target"]["name"].as_str().unwrap_or_default().to_owned();
+    let node = wish["target"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let kind = wish["target"]["kind"].as_str().unwrap_or_default();
     if !matches!(kind, "" | "Node") || node.is_empty() {
         let text = if node.is_empty() {
             "target.name: Required value".to_owned()
         } else {
-            format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"")
+            format!(
+                "target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\""
+            )
         };
         return Err(Status::failure(500, "", text));
     }
-    let uid = wish["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let uid = wish["metadata"]["uid"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let now = time::format(context.now);
     let mut edit = |pod: &mut Tree| {
         let mut value = Value::Object(std::mem::take(pod));
@@ -58,18 +66,37 @@ fn assign(
 ) -> Result<(), Status> {
     let own = pod["metadata"]["uid"].as_str().unwrap_or_default();
     if !uid.is_empty() && uid != own {
-        return Err(conflict(target, &format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {own}"
-        )));
+        return Err(conflict(
+            target,
+            &format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}"),
+        ));
     }
     if pod["metadata"]["deletionTimestamp"].is_string() {
-        return Err(conflict(target, &format!("pod {} is being deleted, cannot be assigned to a host", target.name)));
+        return Err(conflict(
+            target,
+            &format!(
+                "pod {} is being deleted, cannot be assigned to a host",
+                target.name
+            ),
+        ));
     }
-    if let Some(bound) = pod["spec"]["nodeName"].as_str().filter(|name| !name.is_empty()) {
-        return Err(conflict(target, &format!("pod {} is already assigned to node {bound:?}", target.name)));
+    if let Some(bound) = pod["spec"]["nodeName"]
+        .as_str()
+        .filter(|name| !name.is_empty())
+    {
+        return Err(conflict(
+            target,
+            &format!("pod {} is already assigned to node {bound:?}", target.name),
+        ));
     }
-    if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
-        return Err(conflict(target, &format!("pod {} has non-empty .spec.schedulingGates", target.name)));
+    if pod["spec"]["schedulingGates"]
+        .as_array()
+        .is_some_and(|gates| !gates.is_empty())
+    {
+        return Err(conflict(
+            target,
+            &format!("pod {} has non-empty .spec.schedulingGates", target.name),
+        ));
     }
     pod["spec"]["nodeName"] = node.into();
     for field in ["labels", "annotations"] {
@@ -85,7 +112,10 @@ fn assign(
         pod["status"]["conditions"] = json!([]);
     }
     if let Some(conditions) = pod["status"]["conditions"].as_array_mut() {
-        match conditions.iter_mut().find(|condition| condition["type"] == "PodScheduled") {
+        match conditions
+            .iter_mut()
+            .find(|condition| condition["type"] == "PodScheduled")
+        {
             Some(own) => *own = scheduled,
             None => conditions.push(scheduled),
         }
@@ -95,11 +125,14 @@ fn assign(
 
 fn conflict(target: &Target, why: &str) -> Status {
     let mut status = target.conflict(why);
-    let message = format!("Operation cannot be fulfilled on pods/binding \"{}\": {why}", target.name);
+    let message = format!(
+        "Operation cannot be fulfilled on pods/binding \"{}\": {why}",
+        target.name
+    );
     status.message = message;
     status.details = Some(Details {
         name: target.name.clone(),
-        kind: "pods/binding".to_owned(),
+        kind: "pods".to_owned(),
         ..Details::default()
     });
     status

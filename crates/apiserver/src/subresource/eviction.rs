@@ -29,12 +29,18 @@ pub async fn evict(
     let pod = inner.registry.get(&pod_target, "").await?;
     let request = deletion(&wish, options);
     if is_guarded(&pod) {
-        let budgets = inner.registry.catalog().find("policy", "v1", "poddisruptionbudgets");
+        let budgets = inner
+            .registry
+            .catalog()
+            .find("policy", "v1", "poddisruptionbudgets");
         if let Some(kind) = budgets {
             spend(inner, context, &kind, &pod, &request).await?;
         }
     }
-    inner.registry.delete(context, &pod_target, &request).await?;
+    inner
+        .registry
+        .delete(context, &pod_target, &request)
+        .await?;
     let mut status = Status::success(None);
     status.code = 201;
     Ok(Answer::Status(status))
@@ -119,27 +125,44 @@ async fn spend(
 }
 
 fn take(tree: &mut Tree, pod: &str, healthy: bool, now: &str) -> Result<(), Status> {
-    let name = tree["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let name = tree["metadata"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let number = |value: &Value| value.as_i64().unwrap_or_default();
     let status = tree.entry("status").or_insert_with(|| json!({}));
-    let (current, desired) = (number(&status["currentHealthy"]), number(&status["desiredHealthy"]));
+    let (current, desired) = (
+        number(&status["currentHealthy"]),
+        number(&status["desiredHealthy"]),
+    );
     if !healthy && current >= desired && desired > 0 {
         return Ok(());
     }
     let generation = status["observedGeneration"].as_i64().unwrap_or_default();
-    let disrupted = status["disruptedPods"].as_object().map_or(0, |pods| pods.len());
+    let disrupted = status["disruptedPods"]
+        .as_object()
+        .map_or(0, |pods| pods.len());
     let allowed = number(&status["disruptionsAllowed"]);
     let wanted = tree["metadata"]["generation"].as_i64().unwrap_or_default();
     if generation < wanted {
-        return Err(refuse(10, &format!("The disruption budget {name} is still being processed by the server.")));
+        return Err(refuse(
+            10,
+            &format!("The disruption budget {name} is still being processed by the server."),
+        ));
     }
     if disrupted > DISRUPTED_PODS_MAX {
-        return Err(refuse(0, "DisruptedPods map too big - too many evictions not confirmed by PDB controller"));
+        return Err(refuse(
+            0,
+            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+        ));
     }
     if allowed <= 0 {
-        return Err(refuse(0, &format!(
-            "The disruption budget {name} needs {desired} healthy pods and has {current} currently"
-        )));
+        return Err(refuse(
+            0,
+            &format!(
+                "The disruption budget {name} needs {desired} healthy pods and has {current} currently"
+            ),
+        ));
     }
     let status = tree.entry("status").or_insert_with(|| json!({}));
     status["disruptionsAllowed"] = (allowed - 1).into();

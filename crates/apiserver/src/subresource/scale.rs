@@ -15,7 +15,8 @@ fn selector_text(object: &Object) -> String {
         return String::new();
     };
     // Replication controllers select by plain labels.
-    let is_plain = selector.get("matchLabels").is_none() && selector.get("matchExpressions").is_none();
+    let is_plain =
+        selector.get("matchLabels").is_none() && selector.get("matchExpressions").is_none();
     if is_plain {
         let pairs = selector.as_object().into_iter().flatten();
         let texts: Vec<String> = pairs
@@ -41,7 +42,13 @@ fn scale_of(object: &Object) -> SharedObject {
     if replicas != 0 {
         scale["spec"]["replicas"] = replicas.into();
     }
-    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
         if let Some(value) = object.get(&["metadata", field]) {
             scale["metadata"][field] = value.clone();
         }
@@ -69,12 +76,17 @@ pub async fn perform(
                 created: false,
             })
         }
-        Action::Update(tree, options) => write(inner, context, target, &options, |_| Ok(tree.clone())).await,
+        Action::Update(tree, options) => {
+            write(inner, context, target, &options, |_| Ok(tree.clone())).await
+        }
         Action::Patch(patch, options) => {
             let node = Schema::get()
                 .type_for_api_version("autoscaling/v1", "Scale")
                 .map_or_else(Node::untyped, Node::of);
-            write(inner, context, target, &options, |live| patch_tree(node, live, &patch)).await
+            write(inner, context, target, &options, |live| {
+                patch_tree(node, live, &patch)
+            })
+            .await
         }
         _ => Err(not_allowed()),
     }
@@ -94,12 +106,20 @@ async fn write(
         if !version.is_empty() && version != live.resource_version() {
             return Err(target.modified());
         }
-        let replicas = scale.get(&["spec", "replicas"]).cloned().unwrap_or(Value::from(0));
+        let replicas = scale
+            .get(&["spec", "replicas"])
+            .cloned()
+            .unwrap_or(Value::from(0));
         if replicas.as_i64().is_none_or(|replicas| replicas < 0) {
             let path = Path::new("spec").child("replicas");
             let why = "must be greater than or equal to 0";
             let complaint = FieldError::invalid(&path, replicas, why);
-            return Err(Status::invalid("autoscaling", "Scale", &target.name, vec![complaint.into()]));
+            return Err(Status::invalid(
+                "autoscaling",
+                "Scale",
+                &target.name,
+                vec![complaint.into()],
+            ));
         }
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
             spec.insert("replicas".to_owned(), replicas);

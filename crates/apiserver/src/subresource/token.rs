@@ -43,12 +43,22 @@ pub async fn request(
     let config = &inner.config;
     let issuer = &config.token_issuer;
     let (claims, expires) = request
-        .claims(&account, issuer.issuer(), &config.api_audiences, context.now)
+        .claims(
+            &account,
+            issuer.issuer(),
+            &config.api_audiences,
+            context.now,
+        )
         .map_err(|error| {
             let path = Path::new("spec").child("expirationSeconds");
             let seconds = spec["expirationSeconds"].clone();
             let complaint = FieldError::invalid(&path, seconds, error.to_string());
-            Status::invalid("authentication.k8s.io", "TokenRequest", &target.name, vec![complaint.into()])
+            Status::invalid(
+                "authentication.k8s.io",
+                "TokenRequest",
+                &target.name,
+                vec![complaint.into()],
+            )
         })?;
     let token = issuer
         .sign(&claims)
@@ -67,7 +77,8 @@ pub async fn request(
         wish["spec"]["boundObjectRef"] = Value::Null;
     }
     wish["status"] = json!({"token": token, "expirationTimestamp": time::format(expires)});
-    let object = Object::from_value(wish).ok_or_else(|| Status::internal("a token request is a map"))?;
+    let object =
+        Object::from_value(wish).ok_or_else(|| Status::internal("a token request is a map"))?;
     Ok(Answer::Object {
         object: Arc::new(object),
         created: true,
@@ -99,7 +110,9 @@ async fn bound_object(
     match (text("apiVersion"), kind) {
         ("v1", "Pod") => {
             let pod = find("pods", &target.namespace).await?;
-            let account = pod.str_at(&["spec", "serviceAccountName"]).unwrap_or_default();
+            let account = pod
+                .str_at(&["spec", "serviceAccountName"])
+                .unwrap_or_default();
             if account != target.name {
                 return Err(Status::bad_request(format!(
                     "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
@@ -119,7 +132,9 @@ async fn bound_object(
                 node,
             })
         }
-        ("v1", "Node") => Ok(BoundObject::Node(ObjectName::of(&*find("nodes", "").await?))),
+        ("v1", "Node") => Ok(BoundObject::Node(ObjectName::of(
+            &*find("nodes", "").await?,
+        ))),
         ("v1", "Secret") => {
             let secret = find("secrets", &target.namespace).await?;
             Ok(BoundObject::Secret(ObjectName::of(&secret)))

@@ -2,6 +2,7 @@
 
 use crate::Tree;
 use crate::kind::texts;
+use crate::names;
 use crate::rules::Rules;
 use crate::tree::{default, map_mut_at};
 use crate::{Kind, Subresource};
@@ -11,7 +12,12 @@ pub(crate) fn kind() -> Kind {
         categories: texts(&["api-extensions"]),
         subresources: vec![Subresource::status("APIService")],
         defaults,
-        strategy: Rules { ..Rules::PLAIN }.strategy(),
+        strategy: Rules {
+            // `v1.` is the name of the core group's version.
+            name: names::path_segment,
+            ..Rules::PLAIN
+        }
+        .strategy(),
         ..Kind::cluster("apiregistration.k8s.io", "v1", "APIService", "apiservices")
             .stored_at("/registry/apiregistration.k8s.io/apiservices")
     }
