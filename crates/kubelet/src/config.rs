@@ -39,7 +39,7 @@ pub struct KubeletConfig {
     pub cri_socket: PathBuf,
     /// Where container logs lie.
     pub log_dir: PathBuf,
-    /// Who manages control groups, unless the runtime itself says so.
+    /// Who manages control groups.
     pub cgroup_driver: CgroupDriver,
     /// The control group below which `kubepods` lies, for instance `/`.
     pub cgroup_root: String,

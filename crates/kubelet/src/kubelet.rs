@@ -87,7 +87,7 @@ impl Kubelet {
 
     /// Works until `cancel` is cancelled. Containers go on.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
-        self.learn_cgroup_driver().await;
+        self.check_cgroup_driver().await;
         let mut tasks = JoinSet::new();
         tasks.spawn(NodeReporter::new(self.context.clone(), self.heartbeat.clone()).run());
         tasks.spawn(self.clone().follow_pods());
@@ -107,8 +107,8 @@ impl Kubelet {
         }
     }
 
-    /// A runtime that knows its driver is believed more than the configuration.
-    async fn learn_cgroup_driver(&self) {
+    /// Says so if the runtime, where it can tell, manages control groups otherwise.
+    async fn check_cgroup_driver(&self) {
         let Ok(answer) = self
             .context
             .cri

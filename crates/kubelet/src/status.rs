@@ -187,6 +187,7 @@ fn phase(input: &StatusInput, init: &[ContainerStatus], main: &[ContainerStatus]
         return "Failed".to_owned();
     }
     let begun = tally.running + tally.stopped > 0;
+    let is_initializing = tally.initializing + tally.init_failed > 0 && !begun;
     let phase = if tally.init_failed > 0 && (policy == RestartPolicy::Never || over) {
         "Failed"
     } else if over && !main.is_empty() && begun {
@@ -197,9 +198,7 @@ fn phase(input: &StatusInput, init: &[ContainerStatus], main: &[ContainerStatus]
         }
     } else if over {
         "Failed"
-    } else if (tally.initializing > 0 || tally.init_failed > 0) && !begun {
-        "Pending"
-    } else if tally.waiting > 0 {
+    } else if is_initializing || tally.waiting > 0 {
         "Pending"
     } else if tally.running > 0 {
         "Running"

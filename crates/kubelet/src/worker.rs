@@ -36,10 +36,16 @@ pub enum StepError {
     Cri(#[from] crate::cri::CriError),
     /// The API server.
     #[error("the API server: {0}")]
-    Api(#[from] kontiki_object::Status),
+    Api(Box<kontiki_object::Status>),
     /// Volumes, files, mounts.
     #[error("{0}")]
     Local(String),
+}
+
+impl From<kontiki_object::Status> for StepError {
+    fn from(status: kontiki_object::Status) -> Self {
+        Self::Api(Box::new(status))
+    }
 }
 
 /// What a round ended with.

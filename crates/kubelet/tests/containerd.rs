@@ -37,7 +37,8 @@ fn pods_live_and_die_on_a_real_runtime() {
         );
         return;
     }
-    if std::env::var_os(INSIDE).is_none() {
+    let Ok(cgroup_root) = std::env::var(INSIDE) else {
+        let cgroup_root = format!("/kontiki-test-{}", std::process::id());
         let status = Command::new("unshare")
             .args([
                 "--net",
@@ -53,18 +54,19 @@ fn pods_live_and_die_on_a_real_runtime() {
                 "pods_live_and_die_on_a_real_runtime",
                 "--nocapture",
             ])
-            .env(INSIDE, "1")
+            .env(INSIDE, &cgroup_root)
             .status()
             .expect("unshare can be started");
+        rig::remove_cgroups(&cgroup_root);
         assert!(
             status.success(),
             "the test failed inside its namespaces; its output stands above"
         );
         return;
-    }
+    };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let cluster = Cluster::start().await;
+        let cluster = Cluster::start(cgroup_root).await;
         let outcome = tokio::time::timeout(PATIENCE, story(&cluster)).await;
         if outcome.is_err() {
             let pods: Vec<Value> = cluster
@@ -91,8 +93,8 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn start() -> Self {
-        let rig = Rig::start();
+    async fn start(cgroup_root: String) -> Self {
+        let rig = Rig::start(cgroup_root);
         let api = Arc::new(MemoryApi::new(Clock::system()));
         let client = Client::new(api.clone(), "kubelet");
         let cancel = CancellationToken::new();
@@ -400,7 +402,7 @@ async fn a_deleted_pod_ends_gracefully(cluster: &Cluster) {
         .to_owned();
     for name in ["web", "crash", "absent", "job"] {
         let options = DeleteOptions {
-            grace_period_seconds: Some(20),
+            grace_period_seconds: Some(3),
             ..DeleteOptions::default()
         };
         cluster

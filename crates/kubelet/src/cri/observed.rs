@@ -164,10 +164,10 @@ pub async fn observation(
     }
     found
         .sandboxes
-        .sort_by(|a, b| b.created_at.cmp(&a.created_at));
+        .sort_by_key(|sandbox| std::cmp::Reverse(sandbox.created_at));
     found
         .containers
-        .sort_by(|a, b| (b.restart_count, b.created_at).cmp(&(a.restart_count, a.created_at)));
+        .sort_by_key(|run| std::cmp::Reverse((run.restart_count, run.created_at)));
     Ok(found)
 }
 

@@ -42,7 +42,7 @@ fn run(command: &mut Command) {
 
 impl Rig {
     /// Starts a runtime. To be called in fresh namespaces.
-    pub fn start() -> Self {
+    pub fn start(cgroup_root: String) -> Self {
         let root = tempfile::tempdir().expect("a directory");
         run(Command::new("ip").args(["link", "set", "lo", "up"]));
         write_configuration(root.path());
@@ -54,15 +54,8 @@ impl Rig {
             .spawn()
             .expect("containerd can be started");
         let rig = Self {
-            cgroup_root: format!(
-                "/kontiki-test-{}",
-                root.path()
-                    .file_name()
-                    .expect("named")
-                    .to_string_lossy()
-                    .replace('.', "")
-            ),
             root,
+            cgroup_root,
             containerd,
         };
         rig.wait();
@@ -162,6 +155,28 @@ impl Rig {
         run(self.ctr().args(["images", "import"]).arg(&archive));
         std::fs::remove_dir_all(work).expect("removed");
     }
+}
+
+/// Removes the control groups of a test whose processes are gone.
+pub fn remove_cgroups(group: &str) {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    for hierarchy in hierarchies.chain([root.to_path_buf()]) {
+        remove_tree(&hierarchy.join(group.trim_start_matches('/')));
+    }
+}
+
+fn remove_tree(group: &Path) {
+    for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_tree(&entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(group);
 }
 
 impl Drop for Rig {
