@@ -12,6 +12,7 @@ mod api;
 mod client;
 mod clock;
 pub mod events;
+pub mod https;
 pub mod index;
 pub mod informer;
 pub mod leader;
@@ -26,6 +27,7 @@ pub use api::{
 pub use client::{Client, ResourceClient};
 pub use clock::Clock;
 pub use events::{EventRecorder, EventType};
+pub use https::{HttpsApi, HttpsConfig, HttpsError};
 pub use informer::{Delta, Informer, InformerConfig, ObjectCache};
 pub use leader::{LeaderConfig, LeaderElector, LeaderStatus};
 pub use queue::{Backoff, QueueMetrics, WorkQueue};

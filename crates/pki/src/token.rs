@@ -1,5 +1,6 @@
 //! Tokens with which machines join a cluster.
 
+use crate::authority::{bundle, pin};
 use crate::{Authority, PkiError, key};
 use std::fmt;
 use std::str::FromStr;
@@ -102,6 +103,22 @@ impl JoinToken {
             pin: authority.pin(),
             bootstrap,
         }
+    }
+
+    /// A token for the cluster whose CA certificate this is, as a kubeconfig
+    /// holds it.
+    ///
+    /// # Errors
+    /// If it is no certificate.
+    pub fn for_certificate(
+        authority_pem: &str,
+        bootstrap: BootstrapToken,
+    ) -> Result<Self, PkiError> {
+        let certificates = bundle(authority_pem)?;
+        Ok(Self {
+            pin: pin(&certificates[0]),
+            bootstrap,
+        })
     }
 
     /// SHA-256 of the CA certificate, in hex.
