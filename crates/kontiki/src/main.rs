@@ -1,1 +1,27 @@
-fn main() {}
+//! `kontiki`: every role of the cluster in one binary.
+
+mod agent;
+mod cli;
+mod config;
+mod server;
+
+use clap::Parser;
+use std::io::Write;
+use std::process::ExitCode;
+
+// The servers allocate from many threads; the system's allocator keeps far more
+// memory after a burst.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The logs may not be set up yet, and a person is waiting.
+            let _ = writeln!(std::io::stderr(), "kontiki: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The command line. One file a command.
+
+mod completion;
+mod kubeconfig;
+mod pki;
+mod run;
+mod status;
+mod token;
+mod version;
+
+pub use run::stop_on_signal;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Kubernetes' control plane and node agents in one binary, with the replicated
+/// store built in.
+///
+/// Three servers are a highly available control plane: no etcd, no load
+/// balancer, no virtual IP. Agents run the pods.
+#[derive(Parser)]
+#[command(name = "kontiki", version = version::LONG, propagate_version = false)]
+#[command(after_help = "A first cluster on one machine: cargo xtask dev, from a checkout.\n\
+    On real machines: docs/install.md.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a server: API, store, scheduler and controllers.
+    Server(run::ServerArgs),
+    /// Run a node agent: kubelet, service proxy, pod network and DNS.
+    Agent(run::AgentArgs),
+    /// Make and show the cluster's certificate authorities and credentials.
+    #[command(subcommand)]
+    Pki(pki::Command),
+    /// Write kubeconfig files.
+    #[command(subcommand)]
+    Kubeconfig(kubeconfig::Command),
+    /// Create, list and revoke the tokens that let nodes join.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Show how the store's members are.
+    Status(status::Args),
+    /// Show the version.
+    Version(version::Args),
+    /// Print a completion script for a shell.
+    Completion(completion::Args),
+}
+
+impl Cli {
+    /// Carries out the command.
+    pub fn run(self) -> Result<()> {
+        match self.command {
+            Command::Server(args) => args.run(),
+            Command::Agent(args) => args.run(),
+            Command::Pki(command) => command.run(),
+            Command::Kubeconfig(command) => command.run(),
+            Command::Token(command) => command.run(),
+            Command::Status(args) => args.run(),
+            Command::Version(args) => args.run(),
+            Command::Completion(args) => args.run(),
+        }
+    }
+}
+
+/// Runs a command that talks to servers.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(work)
+}
+
+/// Prints a result, and fails quietly when nobody reads it any more.
+fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}

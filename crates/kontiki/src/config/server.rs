@@ -1,0 +1,191 @@
+//! The configuration of a server.
+
+use anyhow::{Context, Result, bail};
+use ipnet::{IpNet, Ipv4Net};
+use kontiki_telemetry::TelemetryConfig;
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+/// `server.yaml`. Only `name` and `servers` have no default.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerConfig {
+    /// This server's name, one of `servers`.
+    pub name: String,
+    /// Every server of the cluster, the same list on each.
+    pub servers: Vec<ServerAddress>,
+    /// Where everything lies.
+    #[serde(default = "data_dir")]
+    pub data_dir: PathBuf,
+    /// Tells clusters apart that have servers of the same names.
+    #[serde(default = "cluster_token")]
+    pub cluster_token: String,
+    /// Port of the Kubernetes API and `NodeLink`.
+    #[serde(default = "api_port")]
+    pub api_port: u16,
+    /// Port of the store's peers.
+    #[serde(default = "peer_port")]
+    pub peer_port: u16,
+    /// Port of the etcd API.
+    #[serde(default = "etcd_port")]
+    pub etcd_port: u16,
+    /// Address to listen on; by default every one.
+    #[serde(default = "listen_address")]
+    pub listen_address: IpAddr,
+    /// Where Services get their addresses from.
+    #[serde(default = "service_cidr", rename = "serviceCIDR")]
+    pub service_cidr: Ipv4Net,
+    /// Where pods get their addresses from.
+    #[serde(default = "cluster_cidr", rename = "clusterCIDR")]
+    pub cluster_cidr: Ipv4Net,
+    /// The cluster's DNS domain.
+    #[serde(default = "cluster_domain")]
+    pub cluster_domain: String,
+    /// Address of the cluster's DNS; by default the tenth of `serviceCIDR`.
+    #[serde(rename = "clusterDNS")]
+    pub cluster_dns: Option<Ipv4Addr>,
+    /// More names and addresses by which clients reach this server.
+    #[serde(default)]
+    pub extra_names: Vec<String>,
+    /// Logs and traces.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// Where a server is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerAddress {
+    /// Its name.
+    pub name: String,
+    /// Its host name or address, without a port.
+    pub address: String,
+}
+
+fn data_dir() -> PathBuf {
+    "/var/lib/kontiki".into()
+}
+
+fn cluster_token() -> String {
+    "kontiki".to_owned()
+}
+
+fn api_port() -> u16 {
+    6443
+}
+
+fn peer_port() -> u16 {
+    2380
+}
+
+fn etcd_port() -> u16 {
+    2379
+}
+
+fn listen_address() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+}
+
+fn service_cidr() -> Ipv4Net {
+    "10.96.0.0/12".parse().expect("a constant network")
+}
+
+fn cluster_cidr() -> Ipv4Net {
+    "10.244.0.0/16".parse().expect("a constant network")
+}
+
+fn cluster_domain() -> String {
+    "cluster.local".to_owned()
+}
+
+impl ServerConfig {
+    /// Refuses what cannot work.
+    pub fn validate(&self) -> Result<()> {
+        self.own()?;
+        if self.servers.len().is_multiple_of(2) {
+            tracing::warn!(
+                servers = self.servers.len(),
+                "an even number of servers tolerates no more losses than one server fewer"
+            );
+        }
+        if self.service_cidr.contains(&self.cluster_cidr) || self.cluster_cidr.contains(&self.service_cidr) {
+            bail!("serviceCIDR {} and clusterCIDR {} overlap; choose networks apart", self.service_cidr, self.cluster_cidr);
+        }
+        if self.service_cidr.prefix_len() > 24 {
+            bail!("serviceCIDR {} is too small; use a prefix of 24 or shorter", self.service_cidr);
+        }
+        Ok(())
+    }
+
+    /// This server's own entry.
+    pub fn own(&self) -> Result<&ServerAddress> {
+        self.servers.iter().find(|server| server.name == self.name).with_context(|| {
+            let names: Vec<&str> = self.servers.iter().map(|server| server.name.as_str()).collect();
+            format!("name {:?} is not among the servers {names:?}", self.name)
+        })
+    }
+
+    /// `host:port` of every server's API.
+    pub fn api_addresses(&self) -> Vec<String> {
+        self.servers.iter().map(|server| host_port(&server.address, self.api_port)).collect()
+    }
+
+    /// Address of the Service `kubernetes`: the first of the range.
+    pub fn service_address(&self) -> Ipv4Addr {
+        self.nth_service_address(1)
+    }
+
+    /// Address of the cluster's DNS.
+    pub fn dns_address(&self) -> Ipv4Addr {
+        self.cluster_dns.unwrap_or_else(|| self.nth_service_address(10))
+    }
+
+    fn nth_service_address(&self, n: u32) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.service_cidr.network()) + n)
+    }
+
+    /// The service range in the form other parts take.
+    pub fn service_net(&self) -> IpNet {
+        IpNet::V4(self.service_cidr)
+    }
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub fn host_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> Result<ServerConfig> {
+        let config: ServerConfig = serde_yaml_ng::from_str(yaml)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    const THREE: &str = "name: a\nservers:\n- {name: a, address: 10.0.0.1}\n- {name: b, address: 10.0.0.2}\n- {name: c, address: 10.0.0.3}\n";
+
+    #[test]
+    fn names_and_addresses_are_all_a_configuration_needs() {
+        let config = parse(THREE).expect("valid");
+        assert_eq!(config.service_address(), Ipv4Addr::new(10, 96, 0, 1));
+        assert_eq!(config.dns_address(), Ipv4Addr::new(10, 96, 0, 10));
+        assert_eq!(config.api_addresses()[2], "10.0.0.3:6443");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_its_reason() {
+        for (yaml, reason) in [
+            ("name: x\nservers: [{name: a, address: h}]", "not among"),
+            (&format!("{THREE}clusterCIDR: 10.96.0.0/16"), "overlap"),
+            (&format!("{THREE}serviceCIDR: 10.96.0.0/30"), "too small"),
+            (&format!("{THREE}dataDri: /x"), "dataDri"),
+        ] {
+            let error = format!("{:#}", parse(yaml).expect_err("refused"));
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}

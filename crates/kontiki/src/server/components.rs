@@ -1,0 +1,149 @@
+//! Scheduler and controllers: warm on every server, active on one.
+
+use super::certificates::Certificates;
+use crate::config::ServerConfig;
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use kontiki_apiserver::ApiServer;
+use kontiki_auth::UserInfo;
+use kontiki_auth::user::{CONTROLLER_MANAGER, MASTERS, SCHEDULER};
+use kontiki_client::{Client, Clock, LeaderConfig, LeaderElector, QueueMetrics};
+use kontiki_controllers::{ControllerManager, ServedResource, SignRequest, Signer};
+use kontiki_object::GroupVersionResource;
+use kontiki_pki::{Authority, CertificateRequest, SigningPolicy, Usages};
+use kontiki_scheduler::Scheduler;
+use parking_lot::RwLock;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Starts both; `tasks` ends when their leases have been released.
+pub fn start(
+    config: &ServerConfig,
+    api: &ApiServer,
+    certificates: &Certificates,
+    metrics: &RwLock<Registry>,
+    tasks: &mut JoinSet<()>,
+    cancel: &CancellationToken,
+) {
+    start_scheduler(config, api, &mut metrics.write(), tasks, cancel);
+    start_controllers(config, api, certificates, &mut metrics.write(), tasks, cancel);
+}
+
+fn elector(config: &ServerConfig, client: &Client, name: &str) -> LeaderElector {
+    LeaderElector::new(client, LeaderConfig::new(name, config.name.clone()), Clock::system())
+}
+
+fn start_scheduler(
+    config: &ServerConfig,
+    api: &ApiServer,
+    registry: &mut Registry,
+    tasks: &mut JoinSet<()>,
+    cancel: &CancellationToken,
+) {
+    let user = UserInfo::new(SCHEDULER, &[]).with_authenticated_group();
+    let client = Client::new(api.api(user), "kube-scheduler");
+    let metrics = kontiki_scheduler::Metrics::default();
+    metrics.register(registry);
+    let scheduler = Arc::new(Scheduler::new(
+        client.clone(),
+        kontiki_scheduler::Config::default(),
+        metrics,
+        Clock::system(),
+        rand::random(),
+        cancel,
+    ));
+    let elector = elector(config, &client, "kube-scheduler");
+    let cancel = cancel.clone();
+    tasks.spawn(async move {
+        let lead = |term: CancellationToken| {
+            let scheduler = scheduler.clone();
+            async move { scheduler.lead(term).await }
+        };
+        elector.run(cancel, lead).await;
+    });
+}
+
+fn start_controllers(
+    config: &ServerConfig,
+    api: &ApiServer,
+    certificates: &Certificates,
+    registry: &mut Registry,
+    tasks: &mut JoinSet<()>,
+    cancel: &CancellationToken,
+) {
+    // The controllers act for many service accounts; until each acts under its
+    // own, the manager needs all of their rights together.
+    let user = UserInfo::new(CONTROLLER_MANAGER, &[MASTERS]).with_authenticated_group();
+    let client = Client::new(api.api(user), "kube-controller-manager");
+    let metrics = QueueMetrics::default();
+    metrics.register(registry);
+    let authority = certificates.secrets().cluster.clone();
+    let controllers = kontiki_controllers::Config {
+        cluster_cidr: config.cluster_cidr.to_string(),
+        root_ca_pem: authority.certificate_pem().to_owned(),
+        signer: Some(Arc::new(CertificateSigner(authority))),
+        ..kontiki_controllers::Config::new(served_resources())
+    };
+    let manager = Arc::new(ControllerManager::new(
+        client.clone(),
+        controllers,
+        config.name.clone(),
+        Clock::system(),
+        metrics,
+        cancel.clone(),
+    ));
+    let elector = elector(config, &client, "kube-controller-manager");
+    let cancel = cancel.clone();
+    tasks.spawn(async move {
+        let lead = |term: CancellationToken| {
+            let manager = manager.clone();
+            async move { manager.run(term).await }
+        };
+        elector.run(cancel, lead).await;
+    });
+}
+
+/// Every resource that is served. Custom resources will make this change at run time.
+fn served_resources() -> watch::Receiver<Arc<[ServedResource]>> {
+    let served = kontiki_kinds::all().iter().filter(|kind| kind.storage.is_some()).map(|kind| ServedResource {
+        resource: GroupVersionResource {
+            group: kind.group.clone(),
+            version: kind.version.clone(),
+            resource: kind.plural.clone(),
+        },
+        kind: kind.kind.to_string(),
+        namespaced: kind.namespaced,
+        watchable: kind.verbs.iter().any(|verb| verb == "watch"),
+        deletable: kind.verbs.iter().any(|verb| verb == "delete"),
+    });
+    watch::channel(served.collect()).1
+}
+
+/// Signs the requests that the controllers approve.
+struct CertificateSigner(Authority);
+
+const LIFETIME_DEFAULT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[async_trait]
+impl Signer for CertificateSigner {
+    async fn sign(&self, request: SignRequest) -> Result<Vec<u8>, String> {
+        let text = String::from_utf8(request.csr_pem).map_err(|_| "the request is not PEM".to_owned())?;
+        let parsed = CertificateRequest::from_pem(&text).map_err(|error| error.to_string())?;
+        let usages = Usages::parse(request.usages.iter().map(String::as_str)).map_err(|error| error.to_string())?;
+        let lifetime = request.expiration.unwrap_or(LIFETIME_DEFAULT).min(LIFETIME_DEFAULT);
+        let lifetime = SignedDuration::try_from(lifetime).map_err(|error| error.to_string())?;
+        let policy = SigningPolicy { usages, lifetime };
+        let signed = self.0.sign(&parsed, &policy, jiff::Timestamp::now());
+        signed.map(String::into_bytes).map_err(|error| error.to_string())
+    }
+
+    fn subject(&self, csr_pem: &[u8]) -> Result<(String, Vec<String>), String> {
+        let text = std::str::from_utf8(csr_pem).map_err(|_| "the request is not PEM".to_owned())?;
+        let parsed = CertificateRequest::from_pem(text).map_err(|error| error.to_string())?;
+        Ok((parsed.common_name, parsed.organizations))
+    }
+}

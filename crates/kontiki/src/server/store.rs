@@ -1,0 +1,45 @@
+//! The replicated store of a server and its etcd listener.
+
+use super::certificates::Certificates;
+use crate::config::{ServerConfig, config_host_port};
+use anyhow::{Context, Result};
+use kontiki_raft::{InitialMember, ReplicatedConfig, ReplicatedStore};
+use kontiki_rocks::{RocksEngine, RocksOptions};
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+
+/// Starts this server's replica. It serves once a quorum of replicas is there.
+pub async fn start(
+    config: &ServerConfig,
+    certificates: &Certificates,
+    registry: &mut Registry,
+) -> Result<Arc<ReplicatedStore>> {
+    let dir = config.data_dir.join("store");
+    let engine = {
+        let dir = dir.join("state");
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        // Opening reads files; the runtime's threads are not for that.
+        tokio::task::spawn_blocking(move || RocksEngine::open(&dir, &RocksOptions::default())).await??
+    };
+    let members = config
+        .servers
+        .iter()
+        .map(|server| InitialMember {
+            name: server.name.clone(),
+            peer_address: config_host_port(&server.address, config.peer_port),
+        })
+        .collect();
+    let own = config.own()?;
+    let replicated = ReplicatedConfig {
+        cluster_token: config.cluster_token.clone(),
+        listen_peer: config_host_port(&config.listen_address.to_string(), config.peer_port),
+        client_urls: vec![format!("https://{}", config_host_port(&own.address, config.etcd_port))],
+        tls: Some(certificates.peers()?),
+        trace_source: Some(Arc::new(kontiki_telemetry::current_traceparent)),
+        ..ReplicatedConfig::new(dir.join("log"), &own.name, members)
+    };
+    let store = ReplicatedStore::start(replicated, Arc::new(engine), registry)
+        .await
+        .context("the store did not start")?;
+    Ok(Arc::new(store))
+}
