@@ -135,6 +135,11 @@ impl Allocator {
                 for text in wished.iter().filter(|text| !had.contains(text)) {
                     guards.push(self.take_wished(registry, target, text)?);
                 }
+                if let [only] = &wished[..]
+                    && let Ok(address) = only.parse()
+                {
+                    write(new, address);
+                }
             }
         }
         let has = if wants { addresses(new) } else { Vec::new() };
@@ -171,9 +176,9 @@ impl Allocator {
         let net = self.service_cidr;
         let is_edge = address == net.network() || (address.is_ipv4() && address == net.broadcast());
         if !net.contains(&address) || is_edge {
-            return Err(refuse(format!(
-                "the provided IP ({wish}) is not in the valid range. The range of valid IPs is {net}"
-            )));
+            return Err(refuse(
+                "the provided network does not match the current range".to_owned(),
+            ));
         }
         if is_taken(registry, address) {
             return Err(refuse("provided IP is already allocated".to_owned()));

@@ -14,11 +14,7 @@ fn reset(kind: &Kind, subresource: &str) -> FieldSet {
     match subresource {
         "" if kind.subresource("status").is_some() => FieldSet::of_members(&[&["status"]]),
         "" => FieldSet::new(),
-        _ => FieldSet::of_members(&[
-            &["spec"],
-            &["metadata", "labels"],
-            &["metadata", "annotations"],
-        ]),
+        _ => FieldSet::of_members(&[&["spec"]]),
     }
 }
 
