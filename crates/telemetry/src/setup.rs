@@ -66,6 +66,9 @@ pub enum TelemetryError {
     Twice,
 }
 
+/// The consensus library tells every step of every election at info.
+const DEFAULT_FILTER: &str = "info,openraft=warn";
+
 /// Keeps traces flowing; flush them with [`Telemetry::shutdown`].
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,

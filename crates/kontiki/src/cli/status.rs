@@ -1,7 +1,6 @@
 //! `kontiki status`: how the store's members are, as each of them sees itself.
 
 use anyhow::{Context, Result, bail};
-use hyper_util::rt::TokioIo;
 use kontiki_etcd::pb::etcdserverpb::cluster_client::ClusterClient;
 use kontiki_etcd::pb::etcdserverpb::maintenance_client::MaintenanceClient;
 use kontiki_etcd::pb::etcdserverpb::{Member, MemberListRequest, StatusRequest, StatusResponse};
@@ -121,23 +120,10 @@ async fn ask(endpoint: &str, tls: Arc<rustls::ClientConfig>) -> Result<(StatusRe
     Ok((status, members.map(|members| members.into_inner().members).unwrap_or_default()))
 }
 
-/// The TLS lies in the connector, as the transport itself would only take PEM files.
+/// gRPC over TLS of our own: the transport's own would only take PEM files.
 async fn connect(endpoint: &str, tls: Arc<rustls::ClientConfig>) -> Result<Channel> {
-    let address = endpoint.trim_start_matches("https://").trim_end_matches('/').to_owned();
-    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = rustls::pki_types::ServerName::try_from(host).context("not a host name")?;
-    let connector = tokio_rustls::TlsConnector::from(tls);
-    let dial = tower::service_fn(move |_| {
-        let (address, name, connector) = (address.clone(), name.clone(), connector.clone());
-        async move {
-            let tcp = tokio::net::TcpStream::connect(&address).await?;
-            std::io::Result::Ok(TokioIo::new(connector.connect(name, tcp).await?))
-        }
-    });
-    Endpoint::from_shared(endpoint.replacen("https://", "http://", 1))?
-        .connect_timeout(PATIENCE)
-        .connect_with_connector(dial)
+    let plain = Endpoint::from_shared(endpoint.replacen("https://", "http://", 1))?;
+    kontiki_nodelink::channel::connect(plain.connect_timeout(PATIENCE), tls)
         .await
         .map_err(|error| anyhow::anyhow!("{}", innermost(&error)))
 }

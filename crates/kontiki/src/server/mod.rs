@@ -5,6 +5,7 @@ mod backend;
 mod certificates;
 mod components;
 mod dialer;
+mod dns_service;
 mod listener;
 mod store;
 
@@ -71,7 +72,15 @@ async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
     let (cache, filled) = (api.clone(), serving.clone());
     tasks.spawn(async move { cache.run(filled).await });
     let own = UserInfo::new(API_SERVER, &[MASTERS]).with_authenticated_group();
-    access.follow(&Client::new(api.api(own), "kube-apiserver"), &serving);
+    let own = Client::new(api.api(own), "kube-apiserver");
+    access.follow(&own, &serving);
+    let (server, stop) = (api.clone(), serving.clone());
+    tasks.spawn(async move { server.bootstrap(stop).await });
+    tasks.spawn({
+        let ensured = dns_service::ensure(own, config.clone());
+        let stop = serving.clone();
+        async move { stop.run_until_cancelled_owned(ensured).await.unwrap_or_default() }
+    });
 
     let authority = certificates.secrets().cluster.clone();
     let backend = NodeBackend::new(config.clone(), api.clone(), access.bootstrap.clone(), authority);
