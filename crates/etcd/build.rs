@@ -3,5 +3,7 @@
 fn main() -> std::io::Result<()> {
     let root = "../../proto";
     let files = ["kv", "rpc", "health"].map(|name| format!("{root}/etcd/{name}.proto"));
-    tonic_prost_build::configure().bytes(".").compile_protos(&files, &[root.to_owned()])
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_protos(&files, &[root.to_owned()])
 }

@@ -64,6 +64,30 @@ pub fn release(step: &Step, package: &str) -> Result<PathBuf> {
     artifact.context("cargo built no executable")
 }
 
+/// The program `xtask`, whose hidden commands run beside a cluster: this one, or
+/// for tests the one that `KONTIKI_XTASK` names or that cargo builds.
+///
+/// # Errors
+/// If it is none of them.
+pub fn this_program() -> Result<PathBuf> {
+    let this = std::env::current_exe().context("cannot find this program")?;
+    if this.file_stem().is_some_and(|name| name == "xtask") {
+        return Ok(this);
+    }
+    if let Some(path) = std::env::var_os("KONTIKI_XTASK") {
+        return Ok(PathBuf::from(path));
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let args = ["build", "--locked", "--package", "xtask", "--bin", "xtask"];
+    shell::output(cargo.current_dir(paths::root()).args(args))?;
+    // Tests lie in `deps`, beside which cargo puts programs.
+    let folder = this
+        .ancestors()
+        .nth(2)
+        .context("a test lies in target/PROFILE/deps")?;
+    Ok(folder.join("xtask"))
+}
+
 /// Runs cargo with its output shown.
 ///
 /// # Errors

@@ -244,8 +244,8 @@ impl Cluster {
         for (server, port) in self.topology.servers().zip(&ports.etcd) {
             forwards.push(format!("{port}={}", at(ETCD_PORT)(server)));
         }
-        let this = std::env::current_exe().context("cannot find this program")?;
-        let mut command = vec![path_text(&this), "forward".into(), "--namespace".into()];
+        let program = crate::build::this_program()?;
+        let mut command = vec![path_text(&program), "forward".into(), "--namespace".into()];
         command.push(self.topology.namespace(&self.topology.client().name));
         command.extend(forwards);
         self.processes.ensure(&Spec {

@@ -27,3 +27,4 @@ pub mod shell;
 pub mod status;
 pub mod suite;
 pub mod topology;
+pub mod up;

@@ -1,14 +1,14 @@
 //! `cargo xtask`: the commands of the project.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::io::Write;
-use std::time::Duration;
 use xtask::cluster::Cluster;
 use xtask::kubectl::Kubectl;
 use xtask::progress::{Steps, say};
 use xtask::topology::Topology;
-use xtask::{app, build, down, forwarder, install, status, suite};
+use xtask::up::bring_up;
+use xtask::{build, down, forwarder, install, status, suite};
 
 /// Kontiki's commands for trying and developing it.
 #[derive(Parser)]
@@ -107,49 +107,6 @@ fn up(topology: Topology) -> Result<()> {
     let table = status::table(&cluster, &kubectl, &page)?;
     std::io::stdout().write_all(table.as_bytes())?;
     Ok(())
-}
-
-fn bring_up(steps: &Steps, cluster: &Cluster, kubectl: &Kubectl) -> Result<String> {
-    steps.step("network namespaces", |_| cluster.network())?;
-    steps.step("credentials", |_| cluster.credentials())?;
-    steps.step("servers", |_| {
-        cluster.start_servers()?;
-        cluster.wait_ready(kubectl, Duration::from_secs(60))
-    })?;
-    steps.step("nodes", |step| {
-        for node in cluster.topology.nodes() {
-            step.note(&node.name);
-            cluster.start_node(node, kubectl)?;
-        }
-        cluster.wait_nodes(kubectl, Duration::from_secs(60))
-    })?;
-    steps.step("application", |step| {
-        xtask::cluster::retry(Duration::from_secs(20), || kubectl.apply(&app::manifest()))?;
-        step.note("waiting for its pods");
-        kubectl.run(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
-        kubectl
-            .run(&[
-                "wait",
-                "--for=condition=complete",
-                "job/sum",
-                "--timeout=60s",
-            ])
-            .map(drop)
-    })?;
-    steps.step("its page through the Service", |_| {
-        let address = kubectl.run(&[
-            "get",
-            "service",
-            "web",
-            "-o",
-            "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}",
-        ])?;
-        let address = address
-            .trim()
-            .parse()
-            .context("the Service has no cluster IP")?;
-        cluster.fetch(address, Duration::from_secs(30))
-    })
 }
 
 fn failover(pause: bool, times: u32, json: bool) -> Result<()> {

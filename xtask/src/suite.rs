@@ -1,8 +1,12 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
 use crate::progress::{Step, Steps, say};
-use crate::{build, install};
+use crate::topology::Topology;
+use crate::{build, down, install, paths};
 use anyhow::Result;
+
+/// The cluster that the end-to-end tests share.
+pub const E2E_CLUSTER: &str = "e2e";
 
 /// Formatting, lints, unit and integration tests, then the end-to-end tests
 /// against a release build with real containers.
@@ -47,7 +51,10 @@ pub fn run(only: Option<&str>) -> Result<()> {
         let binary = steps.step("kontiki, release build", |step| {
             build::release(step, "kontiki")
         })?;
-        // One cluster after the other: they would fight for two cores.
+        // What an interrupted run left behind would be taken for this one's.
+        let topology = Topology::new(E2E_CLUSTER, 9, 9);
+        steps.step("an empty machine", |_| down::down(&topology))?;
+        // One test after the other: they would fight for two cores.
         let args = [
             "test",
             "--locked",
@@ -57,10 +64,23 @@ pub fn run(only: Option<&str>) -> Result<()> {
             "--",
             "--test-threads=1",
         ];
-        steps.step("end-to-end tests", |step| {
+        let tested = steps.step("end-to-end tests", |step| {
             let mut cargo = build::cargo(step)?;
-            crate::shell::interactive(cargo.args(args).env("KONTIKI_BINARY", &binary))
-        })?;
+            cargo.args(args).env("KONTIKI_BINARY", &binary);
+            crate::shell::interactive(cargo.env("KONTIKI_XTASK", build::this_program()?))
+        });
+        if tested.is_err() {
+            let logs = paths::root().join(".kontiki/e2e-logs");
+            let _ = std::fs::remove_dir_all(&logs);
+            let from = paths::state(E2E_CLUSTER).join("logs");
+            let kept =
+                crate::shell::output(crate::shell::command("cp", ["-a"]).arg(from).arg(&logs));
+            if kept.is_ok() {
+                say(&format!("the logs are kept in {}", logs.display()));
+            }
+        }
+        steps.step("the cluster is taken away", |_| down::down(&topology))?;
+        tested?;
     }
     say(&format!("all tests passed in {:.0} s", steps.seconds()));
     Ok(())

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream;
 use jiff::Timestamp;
-use kontiki_auth::UserInfo;
+use kontiki_auth::{Attributes, UserInfo};
 use kontiki_client::{Api, ApiRequest, ApiResponse, Verb, WatchEvent, WatchParams, WatchStream};
 use kontiki_kinds::Tree;
 use kontiki_object::{FieldSelector, LabelSelector, Object, Status, Value};
@@ -112,7 +112,7 @@ impl Api for InProcess {
         let mut attributes =
             dispatch::attributes(&self.user, verb_word(request.verb), &target.kind, &target);
         attributes.label_selector = LabelSelector::parse(&request.list.label_selector).ok();
-        attributes.field_selector = FieldSelector::parse(&request.list.field_selector).ok();
+        select_by_field(&mut attributes, &request.list.field_selector);
         dispatch::authorize(&self.inner, &attributes).await?;
         let context = RequestContext::new(self.user.clone(), Timestamp::now());
         let action = action(request)?;
@@ -149,7 +149,7 @@ impl Api for InProcess {
         };
         let mut attributes = dispatch::attributes(&self.user, "watch", &target.kind, &target);
         attributes.label_selector = LabelSelector::parse(&params.label_selector).ok();
-        attributes.field_selector = FieldSelector::parse(&params.field_selector).ok();
+        select_by_field(&mut attributes, &params.field_selector);
         dispatch::authorize(&self.inner, &attributes).await?;
         let request = WatchRequest {
             label_selector: params.label_selector,
@@ -177,5 +177,20 @@ impl Api for InProcess {
             Some((event, watching))
         });
         Ok(events.boxed())
+    }
+}
+
+/// A list or watch that selects one name is a wish for that object, as
+/// upstream's request info sees it.
+fn select_by_field(attributes: &mut Attributes, text: &str) {
+    attributes.field_selector = FieldSelector::parse(text).ok();
+    let name = attributes
+        .field_selector
+        .as_ref()
+        .and_then(|selector| selector.requires("metadata.name"));
+    if let Some(name) = name.map(str::to_owned)
+        && attributes.name.is_empty()
+    {
+        attributes.name = name;
     }
 }

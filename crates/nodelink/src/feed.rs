@@ -26,8 +26,16 @@ type Pending = mpsc::Sender<()>;
 
 type Reference = (GroupVersionResource, String);
 
-/// Feeds a node until its stream ends (`out` closes).
-pub async fn feed(api: Arc<dyn Api>, node: String, known: Vec<Known>, out: Out) {
+/// Feeds a node until its stream ends (`out` closes). `api` acts as the node;
+/// `network` as its service proxy, who may see every Service and Node, as a node
+/// itself may not.
+pub async fn feed(
+    api: Arc<dyn Api>,
+    network: Arc<dyn Api>,
+    node: String,
+    known: Vec<Known>,
+    out: Out,
+) {
     let mut held: HashMap<String, HashMap<String, String>> = HashMap::new();
     for entry in known {
         held.entry(entry.resource)
@@ -42,7 +50,7 @@ pub async fn feed(api: Arc<dyn Api>, node: String, known: Vec<Known>, out: Out) 
         resources::NODES,
     ] {
         let held = held.remove(&*resource.resource).unwrap_or_default();
-        let follower = Follower::new(api.clone(), out.clone(), Selection::all(resource), held);
+        let follower = Follower::new(network.clone(), out.clone(), Selection::all(resource), held);
         tasks.spawn(follower.run(pending.clone()));
     }
     let held_references = [resources::CONFIG_MAPS, resources::SECRETS]

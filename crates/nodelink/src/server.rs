@@ -39,6 +39,8 @@ pub trait Backend: Send + Sync + 'static {
     fn caller(&self, extensions: &http::Extensions) -> Caller;
     /// The API under a node's own identity.
     fn api(&self, node: &str) -> Arc<dyn Api>;
+    /// The API under the service proxies' identity.
+    fn network_api(&self) -> Arc<dyn Api>;
     /// Makes a machine with a bootstrap token a node.
     async fn join(&self, request: JoinRequest) -> Result<JoinReply, Status>;
     /// Renews a node's certificates.
@@ -256,6 +258,7 @@ impl<B: Backend> Stream<B> {
             )));
             let feeding = feed(
                 self.api.clone(),
+                self.backend.network_api(),
                 self.node.clone(),
                 hello.known,
                 self.down.clone(),

@@ -66,6 +66,8 @@ pub enum TelemetryError {
     Twice,
 }
 
+/// Overrides the configured filter, for a look at one process.
+const FILTER_VARIABLE: &str = "KONTIKI_LOG";
 /// The consensus library tells every step of every election at info.
 const DEFAULT_FILTER: &str = "info,openraft=warn";
 
@@ -80,11 +82,12 @@ impl Telemetry {
     /// # Errors
     /// If the filter or the endpoint is malformed, or it was done before.
     pub fn init(service: &str, config: &TelemetryConfig) -> Result<Self, TelemetryError> {
-        let filter = if config.log_filter.is_empty() {
-            "info"
-        } else {
-            &config.log_filter
-        };
+        let given = std::env::var(FILTER_VARIABLE).unwrap_or_default();
+        let choices = [given.as_str(), config.log_filter.as_str()];
+        let filter = choices
+            .into_iter()
+            .find(|filter| !filter.is_empty())
+            .unwrap_or(DEFAULT_FILTER);
         let env_filter = EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter {
             filter: filter.to_owned(),
             source,

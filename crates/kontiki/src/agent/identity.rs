@@ -6,7 +6,8 @@ use kontiki_nodelink::channel;
 use kontiki_nodelink::proto::node_link_client::NodeLinkClient;
 use kontiki_nodelink::proto::{ClusterFacts, JoinReply, JoinRequest, RenewRequest};
 use kontiki_pki::{
-    CertificateRequest, Credentials, JoinToken, PrivateKey, Profile, read_file, tls, write_private, write_public,
+    CertificateRequest, Credentials, JoinToken, PrivateKey, Profile, read_file, tls, write_private,
+    write_public,
 };
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -73,9 +74,19 @@ impl Identity {
             );
         }
         let facts = serde_json::from_str(&read_file(&directory.join("cluster.json"))?)
-            .with_context(|| format!("{}/cluster.json is damaged; remove that folder and join again", directory.display()))?;
+            .with_context(|| {
+                format!(
+                    "{}/cluster.json is damaged; remove that folder and join again",
+                    directory.display()
+                )
+            })?;
         let mut servers = config.servers.clone();
-        servers.extend(read_file(&directory.join("servers")).unwrap_or_default().lines().map(str::to_owned));
+        servers.extend(
+            read_file(&directory.join("servers"))
+                .unwrap_or_default()
+                .lines()
+                .map(str::to_owned),
+        );
         servers.sort();
         servers.dedup();
         Ok(Self {
@@ -99,9 +110,16 @@ impl Identity {
     /// Renews the certificates before they end.
     pub async fn keep(self: Arc<Self>, cancel: CancellationToken) {
         loop {
-            let due = self.client_credentials.lock().needs_renewal(jiff::Timestamp::now()).unwrap_or(true);
+            let due = self
+                .client_credentials
+                .lock()
+                .needs_renewal(jiff::Timestamp::now())
+                .unwrap_or(true);
             if due && let Err(error) = self.renew().await {
-                tracing::warn!(error = format!("{error:#}"), "the node's certificates could not be renewed yet");
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the node's certificates could not be renewed yet"
+                );
             }
             tokio::select! {
                 () = cancel.cancelled() => return,
@@ -117,8 +135,10 @@ impl Identity {
             let endpoint = endpoint(server)?;
             let reply = match channel::connect(endpoint, self.tls()?).await {
                 Ok(channel) => {
-                    let request =
-                        RenewRequest { client_csr: wanted.client_csr.clone(), serving_csr: wanted.serving_csr.clone() };
+                    let request = RenewRequest {
+                        client_csr: wanted.client_csr.clone(),
+                        serving_csr: wanted.serving_csr.clone(),
+                    };
                     NodeLinkClient::new(channel).renew(request).await
                 }
                 Err(error) => {
@@ -153,8 +173,14 @@ impl Wanted {
     fn new(node_name: &str, hosts: &[String]) -> Result<Self> {
         let (client_key, serving_key) = (PrivateKey::generate()?, PrivateKey::generate()?);
         let client_csr = CertificateRequest::create(&Profile::node_client(node_name), &client_key)?;
-        let serving_csr = CertificateRequest::create(&Profile::node_serving(node_name, hosts), &serving_key)?;
-        Ok(Self { client_key, serving_key, client_csr, serving_csr })
+        let serving_csr =
+            CertificateRequest::create(&Profile::node_serving(node_name, hosts), &serving_key)?;
+        Ok(Self {
+            client_key,
+            serving_key,
+            client_csr,
+            serving_csr,
+        })
     }
 
     /// Writes what the server answered; the client certificate last, because it
@@ -164,11 +190,17 @@ impl Wanted {
         write_public(&directory.join("ca.crt"), &reply.authorities)?;
         write_public(&directory.join("servers"), &reply.servers.join("\n"))?;
         if let Some(facts) = reply.facts.clone() {
-            write_public(&directory.join("cluster.json"), &serde_json::to_string(&Facts::from(facts))?)?;
+            write_public(
+                &directory.join("cluster.json"),
+                &serde_json::to_string(&Facts::from(facts))?,
+            )?;
         }
         write_private(&directory.join("serving.key"), self.serving_key.to_pem())?;
         write_public(&directory.join("serving.crt"), &reply.serving_certificate)?;
-        let credentials = Credentials { chain_pem: reply.client_certificate.clone(), key: self.client_key };
+        let credentials = Credentials {
+            chain_pem: reply.client_certificate.clone(),
+            key: self.client_key,
+        };
         credentials.store(&directory.join("client"))?;
         Ok(credentials)
     }
@@ -177,7 +209,9 @@ impl Wanted {
 fn endpoint(server: &str) -> Result<Endpoint> {
     let endpoint = Endpoint::from_shared(format!("http://{server}"))
         .with_context(|| format!("{server:?} is not an address of the form host:port"))?;
-    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CONNECT_TIMEOUT))
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CONNECT_TIMEOUT))
 }
 
 /// Tries every server until one lets the node in.
@@ -218,11 +252,14 @@ async fn join_at(
     directory: &std::path::Path,
 ) -> Result<(), Refusal> {
     let last = |error: anyhow::Error| Refusal::Final(error);
-    let (tls, _) = tls::pinned_client_config(token.pin(), &[b"h2"]).map_err(|error| last(error.into()))?;
+    let (tls, _) =
+        tls::pinned_client_config(token.pin(), &[b"h2"]).map_err(|error| last(error.into()))?;
     let wanted = Wanted::new(node_name, hosts).map_err(last)?;
     let channel = channel::connect(endpoint(server).map_err(last)?, Arc::new(tls))
         .await
-        .map_err(|error| Refusal::Later(anyhow::Error::from(error).context(format!("cannot reach {server}"))))?;
+        .map_err(|error| {
+            Refusal::Later(anyhow::Error::from(error).context(format!("cannot reach {server}")))
+        })?;
     let request = JoinRequest {
         token: token.bootstrap().to_bearer(),
         node_name: node_name.to_owned(),
@@ -234,12 +271,15 @@ async fn join_at(
         Err(status) => {
             let error = anyhow::anyhow!("{server} refused this node: {}", status.message());
             return Err(match status.code() {
-                tonic::Code::Unauthenticated | tonic::Code::PermissionDenied | tonic::Code::InvalidArgument => {
-                    Refusal::Final(error)
-                }
+                tonic::Code::Unauthenticated
+                | tonic::Code::PermissionDenied
+                | tonic::Code::InvalidArgument => Refusal::Final(error),
                 _ => Refusal::Later(error),
             });
         }
     };
-    wanted.store(directory, &reply).map(drop).map_err(Refusal::Final)
+    wanted
+        .store(directory, &reply)
+        .map(drop)
+        .map_err(Refusal::Final)
 }

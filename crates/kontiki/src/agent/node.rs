@@ -50,7 +50,15 @@ pub async fn run(config: AgentConfig, cancel: CancellationToken) -> Result<()> {
     );
     let mut tasks = JoinSet::new();
     tasks.spawn(identity.clone().keep(cancel.clone()));
-    start_kubelet(&config, &identity.facts, address, &link, &endpoint, &mut tasks, &cancel)?;
+    start_kubelet(
+        &config,
+        &identity.facts,
+        address,
+        &link,
+        &endpoint,
+        &mut tasks,
+        &cancel,
+    )?;
     start_network(&config, &identity.facts, link.view(), &mut tasks, &cancel)?;
     start_dns(&identity.facts, link.view(), &mut tasks, &cancel).await?;
     tracing::info!(node = config.node_name, %address, "the agent runs");
@@ -67,7 +75,10 @@ async fn own_address(config: &AgentConfig) -> Result<IpAddr> {
     }
     let server = &config.servers[0];
     let socket = tokio::net::UdpSocket::bind("0.0.0.0:0").await?;
-    socket.connect(server).await.with_context(|| format!("no route leads to {server}; set nodeIP"))?;
+    socket
+        .connect(server)
+        .await
+        .with_context(|| format!("no route leads to {server}; set nodeIP"))?;
     Ok(socket.local_addr()?.ip())
 }
 
@@ -81,10 +92,15 @@ struct Endpoint {
 impl KubeletEndpoint for Endpoint {
     async fn serve(&self, io: tokio::io::DuplexStream) {
         // Before the kubelet is there the connection just closes.
-        let Some(router) = self.router.get() else { return };
+        let Some(router) = self.router.get() else {
+            return;
+        };
         let service = TowerToHyperService::new(router.clone());
         let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-        if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(io), service).await {
+        if let Err(error) = builder
+            .serve_connection_with_upgrades(TokioIo::new(io), service)
+            .await
+        {
             tracing::debug!(error, "a server's connection into the kubelet broke");
         }
     }
@@ -99,7 +115,9 @@ impl Heartbeat for LinkHeartbeat {
         if self.0.heartbeat().await {
             return Ok(());
         }
-        Err(Status::unavailable("the node is not connected to any server"))
+        Err(Status::unavailable(
+            "the node is not connected to any server",
+        ))
     }
 }
 
@@ -112,13 +130,20 @@ fn start_kubelet(
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let socket = config.container_runtime_endpoint.trim_start_matches("unix://");
+    let socket = config
+        .container_runtime_endpoint
+        .trim_start_matches("unix://");
     let kubelet_config = KubeletConfig {
         root_dir: config.data_dir.join("kubelet"),
         cri_socket: socket.into(),
         log_dir: config.pod_logs_dir.clone(),
         cgroup_root: config.cgroup_root.clone(),
-        cluster_dns: vec![facts.cluster_dns.parse().context("the cluster's DNS address is malformed")?],
+        cluster_dns: vec![
+            facts
+                .cluster_dns
+                .parse()
+                .context("the cluster's DNS address is malformed")?,
+        ],
         cluster_domain: facts.cluster_domain.clone(),
         max_pods: config.max_pods,
         node_labels: config.node_labels.clone(),
@@ -128,7 +153,13 @@ fn start_kubelet(
     let source = EventSource::new("kubelet", config.node_name.clone(), EventShape::Core);
     let recorder = EventRecorder::start(client.clone(), source, Clock::system(), cancel.clone());
     let heartbeat = Arc::new(LinkHeartbeat(link.clone()));
-    let kubelet = Arc::new(Kubelet::new(kubelet_config, client, link.view().clone(), recorder, heartbeat));
+    let kubelet = Arc::new(Kubelet::new(
+        kubelet_config,
+        client,
+        link.view().clone(),
+        recorder,
+        heartbeat,
+    ));
     let set = endpoint.router.set(kubelet.router());
     assert!(set.is_ok(), "the kubelet is started once");
     tasks.spawn(kubelet.run(cancel.clone()));
@@ -142,8 +173,14 @@ fn start_network(
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let cluster_cidr: Ipv4Net = facts.cluster_cidr.parse().context("the cluster's pod network is malformed")?;
-    let service_cidr: Ipv4Net = facts.service_cidr.parse().context("the cluster's service network is malformed")?;
+    let cluster_cidr: Ipv4Net = facts
+        .cluster_cidr
+        .parse()
+        .context("the cluster's pod network is malformed")?;
+    let service_cidr: Ipv4Net = facts
+        .service_cidr
+        .parse()
+        .context("the cluster's service network is malformed")?;
     let network = NetworkConfig {
         service_ranges: vec![IpNet::V4(service_cidr)],
         cni: CniConfig {
@@ -161,7 +198,10 @@ fn start_network(
         }
     });
     let proxy = ProxyConfig::new(config.node_name.clone(), vec![IpNet::V4(cluster_cidr)]);
-    let caches = Caches { services: view.services.clone(), endpoint_slices: view.endpoint_slices.clone() };
+    let caches = Caches {
+        services: view.services.clone(),
+        endpoint_slices: view.endpoint_slices.clone(),
+    };
     let (view, cancel) = (view.clone(), cancel.clone());
     tasks.spawn(async move {
         // Until the view is complete, the rules of the last run stay as they are.
@@ -179,21 +219,38 @@ async fn start_dns(
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let address: IpAddr = facts.cluster_dns.parse().context("the cluster's DNS address is malformed")?;
+    let address: IpAddr = facts
+        .cluster_dns
+        .parse()
+        .context("the cluster's DNS address is malformed")?;
     let prefix = if address.is_ipv4() { 32 } else { 128 };
     let status = tokio::process::Command::new("ip")
-        .args(["address", "replace", &format!("{address}/{prefix}"), "dev", "lo"])
+        .args([
+            "address",
+            "replace",
+            &format!("{address}/{prefix}"),
+            "dev",
+            "lo",
+        ])
         .stdout(Stdio::null())
         .status()
         .await
         .context("cannot run ip; install iproute2")?;
-    anyhow::ensure!(status.success(), "the DNS address {address} could not be given to this node (ip: {status})");
+    anyhow::ensure!(
+        status.success(),
+        "the DNS address {address} could not be given to this node (ip: {status})"
+    );
     let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let listen = vec![SocketAddr::new(address, 53)];
     let upstreams = kontiki_dns::upstreams_of(&resolv_conf, &listen);
-    let config = DnsConfig { cluster_domain: facts.cluster_domain.clone(), ..DnsConfig::new(listen, upstreams) };
-    let caches =
-        kontiki_dns::Caches { services: view.services.clone(), endpoint_slices: view.endpoint_slices.clone() };
+    let config = DnsConfig {
+        cluster_domain: facts.cluster_domain.clone(),
+        ..DnsConfig::new(listen, upstreams)
+    };
+    let caches = kontiki_dns::Caches {
+        services: view.services.clone(),
+        endpoint_slices: view.endpoint_slices.clone(),
+    };
     tasks.spawn(Dns::run(config, caches, cancel.clone()));
     Ok(())
 }

@@ -15,7 +15,12 @@ impl Args {
     /// Prints the script.
     pub fn run(self) -> Result<()> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut super::Cli::command(), "kontiki", &mut script);
+        clap_complete::generate(
+            self.shell,
+            &mut super::Cli::command(),
+            "kontiki",
+            &mut script,
+        );
         super::print(&String::from_utf8_lossy(&script))
     }
 }

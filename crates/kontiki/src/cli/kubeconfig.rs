@@ -52,10 +52,18 @@ impl Command {
     pub fn run(self) -> Result<()> {
         let (profile, common) = match self {
             Self::Admin { common } => (Profile::admin(), common),
-            Self::User { client_name, org, days, common } => {
+            Self::User {
+                client_name,
+                org,
+                days,
+                common,
+            } => {
                 let groups: Vec<&str> = org.iter().map(String::as_str).collect();
                 let lifetime = jiff::SignedDuration::from_hours(24 * i64::from(days));
-                (Profile::client(&client_name, &groups).valid_for(lifetime), common)
+                (
+                    Profile::client(&client_name, &groups).valid_for(lifetime),
+                    common,
+                )
             }
         };
         let secrets = super::pki::load(&common.pki_dir)?;

@@ -20,8 +20,10 @@ use clap::{Parser, Subcommand};
 /// balancer, no virtual IP. Agents run the pods.
 #[derive(Parser)]
 #[command(name = "kontiki", version = version::LONG, propagate_version = false)]
-#[command(after_help = "A first cluster on one machine: cargo xtask dev, from a checkout.\n\
-    On real machines: docs/install.md.")]
+#[command(
+    after_help = "A first cluster on one machine: cargo xtask dev, from a checkout.\n\
+    On real machines: docs/install.md."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -68,7 +70,9 @@ impl Cli {
 
 /// Runs a command that talks to servers.
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(work)
 }
 

@@ -37,9 +37,17 @@ impl Command {
         match self {
             Self::Init { dir } => {
                 let secrets = ClusterSecrets::load_or_create(&dir, jiff::Timestamp::now())?;
-                super::print(&format!("cluster CA sha256:{} in {}\n", secrets.cluster.pin(), dir.display()))
+                super::print(&format!(
+                    "cluster CA sha256:{} in {}\n",
+                    secrets.cluster.pin(),
+                    dir.display()
+                ))
             }
-            Self::EtcdClient { pki_dir, output, client_name } => {
+            Self::EtcdClient {
+                pki_dir,
+                output,
+                client_name,
+            } => {
                 let secrets = load(&pki_dir)?;
                 let profile = Profile::store_client(&client_name);
                 let credentials = secrets.store.issue(&profile, jiff::Timestamp::now())?;

@@ -59,10 +59,16 @@ impl Args {
     pub fn run(self) -> Result<()> {
         let (endpoints, tls) = (self.endpoints()?, self.tls()?);
         let rows = super::block_on(async {
-            let asked = endpoints.into_iter().map(|endpoint| row(endpoint, tls.clone()));
+            let asked = endpoints
+                .into_iter()
+                .map(|endpoint| row(endpoint, tls.clone()));
             Ok(futures::future::join_all(asked).await)
         })?;
-        let shown = if self.json { format!("{}\n", serde_json::to_string_pretty(&rows)?) } else { table(&rows) };
+        let shown = if self.json {
+            format!("{}\n", serde_json::to_string_pretty(&rows)?)
+        } else {
+            table(&rows)
+        };
         super::print(&shown)?;
         verdict(&rows)
     }
@@ -72,28 +78,42 @@ impl Args {
             (Some(dir), true) => read_file(&dir.join("endpoints"))?,
             _ => self.endpoints.join(","),
         };
-        let endpoints: Vec<String> =
-            listed.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect();
+        let endpoints: Vec<String> = listed
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+            .collect();
         for endpoint in &endpoints {
             if !endpoint.starts_with("https://") {
                 bail!("{endpoint:?} is not an endpoint; write https://host:port");
             }
         }
-        anyhow::ensure!(!endpoints.is_empty(), "no endpoint is given; name them with --endpoints");
+        anyhow::ensure!(
+            !endpoints.is_empty(),
+            "no endpoint is given; name them with --endpoints"
+        );
         Ok(endpoints)
     }
 
     fn tls(&self) -> Result<Arc<rustls::ClientConfig>> {
         let file = |given: &Option<PathBuf>, name: &str, flag: &str| -> Result<String> {
             let from_dir = || self.etcd_dir.as_ref().map(|dir| dir.join(name));
-            let path = given.clone().or_else(from_dir).with_context(|| format!("give {flag} or --etcd-dir"))?;
+            let path = given
+                .clone()
+                .or_else(from_dir)
+                .with_context(|| format!("give {flag} or --etcd-dir"))?;
             Ok(read_file(&path)?)
         };
         let authority = file(&self.cacert, "ca.crt", "--cacert")?;
         let chain = file(&self.cert, "client.crt", "--cert")?;
         let key = file(&self.key, "client.key", "--key")?;
         let credentials = tls::Reloading::new(&Credentials::from_pem(&chain, &key)?)?;
-        Ok(Arc::new(tls::client_config(&[&authority], Some(credentials), &tls::ALPN_H2)?))
+        Ok(Arc::new(tls::client_config(
+            &[&authority],
+            Some(credentials),
+            &tls::ALPN_H2,
+        )?))
     }
 }
 
@@ -104,11 +124,19 @@ async fn row(endpoint: String, tls: Arc<rustls::ClientConfig>) -> Row {
     };
     match answered {
         Ok((status, members)) => to_row(endpoint, status, &members),
-        Err(error) => Row { endpoint, role: "unreachable", errors: vec![format!("{error:#}")], ..Row::default() },
+        Err(error) => Row {
+            endpoint,
+            role: "unreachable",
+            errors: vec![format!("{error:#}")],
+            ..Row::default()
+        },
     }
 }
 
-async fn ask(endpoint: &str, tls: Arc<rustls::ClientConfig>) -> Result<(StatusResponse, Vec<Member>)> {
+async fn ask(
+    endpoint: &str,
+    tls: Arc<rustls::ClientConfig>,
+) -> Result<(StatusResponse, Vec<Member>)> {
     let channel = connect(endpoint, tls).await?;
     let status = MaintenanceClient::new(channel.clone())
         .status(StatusRequest {})
@@ -116,8 +144,17 @@ async fn ask(endpoint: &str, tls: Arc<rustls::ClientConfig>) -> Result<(StatusRe
         .map_err(|status| anyhow::anyhow!("{}", status.message()))?
         .into_inner();
     // Not linearizable: a member that has lost the others still answers.
-    let members = ClusterClient::new(channel).member_list(MemberListRequest { linearizable: false }).await;
-    Ok((status, members.map(|members| members.into_inner().members).unwrap_or_default()))
+    let members = ClusterClient::new(channel)
+        .member_list(MemberListRequest {
+            linearizable: false,
+        })
+        .await;
+    Ok((
+        status,
+        members
+            .map(|members| members.into_inner().members)
+            .unwrap_or_default(),
+    ))
 }
 
 /// gRPC over TLS of our own: the transport's own would only take PEM files.
@@ -134,7 +171,10 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 fn to_row(endpoint: String, status: StatusResponse, members: &[Member]) -> Row {
     let header = status.header.unwrap_or_default();
-    let name = members.iter().find(|member| member.id == header.member_id).map(|member| member.name.clone());
+    let name = members
+        .iter()
+        .find(|member| member.id == header.member_id)
+        .map(|member| member.name.clone());
     let role = match status.leader {
         leader if leader != 0 && leader == header.member_id => "leader",
         _ if status.is_learner => "learner",
@@ -155,8 +195,9 @@ fn to_row(endpoint: String, status: StatusResponse, members: &[Member]) -> Row {
     }
 }
 
-const HEADINGS: [&str; 10] =
-    ["ENDPOINT", "ID", "NAME", "ROLE", "TERM", "INDEX", "APPLIED", "REVISION", "DB SIZE", "ERRORS"];
+const HEADINGS: [&str; 10] = [
+    "ENDPOINT", "ID", "NAME", "ROLE", "TERM", "INDEX", "APPLIED", "REVISION", "DB SIZE", "ERRORS",
+];
 
 fn table(rows: &[Row]) -> String {
     let mut lines: Vec<[String; 10]> = vec![HEADINGS.map(str::to_owned)];
@@ -174,8 +215,15 @@ fn table(rows: &[Row]) -> String {
             row.errors.join("; "),
         ]
     }));
-    let widths: Vec<usize> =
-        (0..HEADINGS.len()).map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..HEADINGS.len())
+        .map(|column| {
+            lines
+                .iter()
+                .map(|line| line[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     let mut out = String::new();
     for line in &lines {
         let mut text = String::new();
@@ -187,7 +235,10 @@ fn table(rows: &[Row]) -> String {
     out
 }
 
-#[expect(clippy::cast_precision_loss, reason = "one digit after the point is shown")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "one digit after the point is shown"
+)]
 fn size(bytes: i64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
@@ -197,8 +248,11 @@ fn size(bytes: i64) -> String {
 }
 
 fn verdict(rows: &[Row]) -> Result<()> {
-    let silent: Vec<&str> =
-        rows.iter().filter(|row| row.role == "unreachable").map(|row| row.endpoint.as_str()).collect();
+    let silent: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.role == "unreachable")
+        .map(|row| row.endpoint.as_str())
+        .collect();
     if !silent.is_empty() {
         bail!("no answer from {}", silent.join(", "));
     }
@@ -215,7 +269,11 @@ mod tests {
 
     fn status(member: u64, leader: u64) -> StatusResponse {
         StatusResponse {
-            header: Some(ResponseHeader { member_id: member, revision: 42, ..ResponseHeader::default() }),
+            header: Some(ResponseHeader {
+                member_id: member,
+                revision: 42,
+                ..ResponseHeader::default()
+            }),
             leader,
             raft_term: 3,
             db_size: 2_500_000,
@@ -225,12 +283,25 @@ mod tests {
 
     #[test]
     fn a_member_is_what_it_says_of_itself() {
-        let members = [Member { id: 0xa1, name: "s1".into(), ..Member::default() }];
+        let members = [Member {
+            id: 0xa1,
+            name: "s1".into(),
+            ..Member::default()
+        }];
         let leader = to_row("e".into(), status(0xa1, 0xa1), &members);
-        assert_eq!((leader.role, leader.name.as_str(), leader.id.as_str()), ("leader", "s1", "a1"));
-        assert_eq!(to_row("e".into(), status(2, 0xa1), &members).role, "follower");
+        assert_eq!(
+            (leader.role, leader.name.as_str(), leader.id.as_str()),
+            ("leader", "s1", "a1")
+        );
+        assert_eq!(
+            to_row("e".into(), status(2, 0xa1), &members).role,
+            "follower"
+        );
         assert_eq!(to_row("e".into(), status(2, 0), &members).role, "no leader");
-        let learner = StatusResponse { is_learner: true, ..status(2, 1) };
+        let learner = StatusResponse {
+            is_learner: true,
+            ..status(2, 1)
+        };
         assert_eq!(to_row("e".into(), learner, &members).role, "learner");
     }
 
@@ -238,10 +309,19 @@ mod tests {
     fn the_verdict_needs_a_leader_and_everybodys_answer() {
         let leader = to_row("a".into(), status(1, 1), &[]);
         let follower = to_row("b".into(), status(2, 1), &[]);
-        let silent = Row { endpoint: "c".into(), role: "unreachable", ..Row::default() };
+        let silent = Row {
+            endpoint: "c".into(),
+            role: "unreachable",
+            ..Row::default()
+        };
         assert!(verdict(&[leader.clone(), follower.clone()]).is_ok());
         assert!(verdict(&[follower]).is_err());
-        assert!(verdict(&[leader, silent]).expect_err("one is silent").to_string().contains('c'));
+        assert!(
+            verdict(&[leader, silent])
+                .expect_err("one is silent")
+                .to_string()
+                .contains('c')
+        );
     }
 
     #[test]

@@ -63,7 +63,11 @@ impl Command {
     pub fn run(self) -> Result<()> {
         super::block_on(async {
             match self {
-                Self::Create { access, ttl, description } => create(&access, ttl, &description).await,
+                Self::Create {
+                    access,
+                    ttl,
+                    description,
+                } => create(&access, ttl, &description).await,
                 Self::List { access } => list(&access).await,
                 Self::Revoke { access, token } => revoke(&access, &token).await,
             }
@@ -81,13 +85,27 @@ impl Access {
     fn authority(&self) -> Result<String> {
         use base64::Engine;
         let config = Kubeconfig::from_yaml(&kontiki_pki::read_file(&self.kubeconfig)?)?;
-        let context = config.contexts.iter().find(|named| named.name == config.current_context);
-        let name = context.map(|named| named.context.cluster.as_str()).unwrap_or_default();
+        let context = config
+            .contexts
+            .iter()
+            .find(|named| named.name == config.current_context);
+        let name = context
+            .map(|named| named.context.cluster.as_str())
+            .unwrap_or_default();
         let cluster = config.clusters.iter().find(|named| named.name == name);
-        let data = cluster.map(|named| named.cluster.certificate_authority_data.as_str()).unwrap_or_default();
-        let pem = base64::engine::general_purpose::STANDARD.decode(data).ok().and_then(|pem| String::from_utf8(pem).ok());
-        pem.filter(|pem| !pem.is_empty())
-            .with_context(|| format!("{} holds no certificate-authority-data", self.kubeconfig.display()))
+        let data = cluster
+            .map(|named| named.cluster.certificate_authority_data.as_str())
+            .unwrap_or_default();
+        let pem = base64::engine::general_purpose::STANDARD
+            .decode(data)
+            .ok()
+            .and_then(|pem| String::from_utf8(pem).ok());
+        pem.filter(|pem| !pem.is_empty()).with_context(|| {
+            format!(
+                "{} holds no certificate-authority-data",
+                self.kubeconfig.display()
+            )
+        })
     }
 }
 
@@ -96,11 +114,18 @@ async fn create(access: &Access, ttl: SignedDuration, description: &str) -> Resu
     let secrets = access.secrets()?;
     let expiration = match ttl.is_zero() {
         true => None,
-        false => Some(Timestamp::now().checked_add(ttl).context("the token would outlive the calendar")?),
+        false => Some(
+            Timestamp::now()
+                .checked_add(ttl)
+                .context("the token would outlive the calendar")?,
+        ),
     };
     for _ in 0..ID_ATTEMPTS_MAX {
         let token = BootstrapToken::generate()?;
-        match secrets.create(secret(&token, expiration, description)).await {
+        match secrets
+            .create(secret(&token, expiration, description))
+            .await
+        {
             Ok(_) => {
                 let token = JoinToken::for_certificate(&authority, token)?;
                 return super::print(&format!("{}\n", token.reveal()));
@@ -142,15 +167,25 @@ fn seconds(time: Timestamp) -> String {
 }
 
 async fn list(access: &Access) -> Result<()> {
-    let selected = ListParams { field_selector: format!("type={TYPE}"), ..ListParams::default() };
-    let (secrets, _) = access.secrets()?.list(selected).await.map_err(|status| anyhow::anyhow!("{status}"))?;
+    let selected = ListParams {
+        field_selector: format!("type={TYPE}"),
+        ..ListParams::default()
+    };
+    let (secrets, _) = access
+        .secrets()?
+        .list(selected)
+        .await
+        .map_err(|status| anyhow::anyhow!("{status}"))?;
     let secrets: Vec<&Object> = secrets.iter().map(AsRef::as_ref).collect();
     super::print(&table(&secrets, Timestamp::now()))
 }
 
 /// A line a token. What is secret does not get here.
 fn table(secrets: &[&Object], now: Timestamp) -> String {
-    let mut out = format!("{:<8} {:<10} {:<22} {}\n", "ID", "TTL", "EXPIRES", "DESCRIPTION");
+    let mut out = format!(
+        "{:<8} {:<10} {:<22} {}\n",
+        "ID", "TTL", "EXPIRES", "DESCRIPTION"
+    );
     for secret in secrets {
         let expiration = field(secret, "expiration");
         let left = match expiration.parse::<Timestamp>() {
@@ -158,9 +193,16 @@ fn table(secrets: &[&Object], now: Timestamp) -> String {
             Ok(end) => remaining(end.duration_since(now)),
             Err(_) => "forever".to_owned(),
         };
-        let expires = if expiration.is_empty() { "never" } else { &expiration };
-        let line =
-            format!("{:<8} {left:<10} {expires:<22} {}", field(secret, "token-id"), field(secret, "description"));
+        let expires = if expiration.is_empty() {
+            "never"
+        } else {
+            &expiration
+        };
+        let line = format!(
+            "{:<8} {left:<10} {expires:<22} {}",
+            field(secret, "token-id"),
+            field(secret, "description")
+        );
         let _ = writeln!(out, "{}", line.trim_end());
     }
     out
@@ -169,9 +211,14 @@ fn table(secrets: &[&Object], now: Timestamp) -> String {
 fn field(secret: &Object, name: &str) -> String {
     use base64::Engine;
     let encoded = secret.str_at(&["data", name]).unwrap_or_default();
-    let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap_or_default();
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(encoded)
+        .unwrap_or_default();
     // Whatever somebody put in there must not steer the terminal.
-    String::from_utf8_lossy(&bytes).chars().filter(|character| !character.is_control()).collect()
+    String::from_utf8_lossy(&bytes)
+        .chars()
+        .filter(|character| !character.is_control())
+        .collect()
 }
 
 fn remaining(left: SignedDuration) -> String {
@@ -186,9 +233,15 @@ fn remaining(left: SignedDuration) -> String {
 
 async fn revoke(access: &Access, token: &str) -> Result<()> {
     let id = id(token)?;
-    match access.secrets()?.delete(&format!("{PREFIX}{id}"), DeleteOptions::default()).await {
+    match access
+        .secrets()?
+        .delete(&format!("{PREFIX}{id}"), DeleteOptions::default())
+        .await
+    {
         Ok(()) => super::print(&format!("token {id} is revoked\n")),
-        Err(status) if status.is_not_found() => bail!("there is no token {id}; `kontiki token list` shows them"),
+        Err(status) if status.is_not_found() => {
+            bail!("there is no token {id}; `kontiki token list` shows them")
+        }
         Err(status) => bail!("the token {id} could not be revoked: {status}"),
     }
 }
@@ -201,7 +254,10 @@ fn id(text: &str) -> Result<String> {
     if let Ok(token) = text.parse::<BootstrapToken>() {
         return Ok(token.id().to_owned());
     }
-    let valid = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let valid = text.len() == 6
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     // What is no id may be half a token: it is not repeated.
     anyhow::ensure!(valid, "a token's id is six lower-case letters and digits");
     Ok(text.to_owned())
@@ -216,7 +272,9 @@ fn lifetime(text: &str) -> Result<SignedDuration, String> {
     let mut seconds: i64 = 0;
     let mut rest = text;
     while !rest.is_empty() {
-        let digits = rest.find(|character: char| !character.is_ascii_digit()).ok_or_else(wrong)?;
+        let digits = rest
+            .find(|character: char| !character.is_ascii_digit())
+            .ok_or_else(wrong)?;
         let number: i64 = rest[..digits].parse().map_err(|_| wrong())?;
         let unit = match rest.as_bytes()[digits] {
             b's' => 1,
@@ -225,10 +283,17 @@ fn lifetime(text: &str) -> Result<SignedDuration, String> {
             b'd' => 86_400,
             _ => return Err(wrong()),
         };
-        seconds = number.checked_mul(unit).and_then(|more| seconds.checked_add(more)).ok_or_else(wrong)?;
+        seconds = number
+            .checked_mul(unit)
+            .and_then(|more| seconds.checked_add(more))
+            .ok_or_else(wrong)?;
         rest = &rest[digits + 1..];
     }
-    if seconds == 0 { Err(wrong()) } else { Ok(SignedDuration::from_secs(seconds)) }
+    if seconds == 0 {
+        Err(wrong())
+    } else {
+        Ok(SignedDuration::from_secs(seconds))
+    }
 }
 
 #[cfg(test)]
@@ -237,8 +302,18 @@ mod tests {
 
     #[test]
     fn a_lifetime_is_read_as_people_write_it() {
-        for (text, seconds) in [("24h", 86_400), ("30m", 1_800), ("7d", 604_800), ("1h30m", 5_400), ("0", 0)] {
-            assert_eq!(lifetime(text).map(|time| time.as_secs()), Ok(seconds), "{text}");
+        for (text, seconds) in [
+            ("24h", 86_400),
+            ("30m", 1_800),
+            ("7d", 604_800),
+            ("1h30m", 5_400),
+            ("0", 0),
+        ] {
+            assert_eq!(
+                lifetime(text).map(|time| time.as_secs()),
+                Ok(seconds),
+                "{text}"
+            );
         }
         for wrong in ["", "h", "24", "-1h", "1y", "99999999999999d", "0s", "1é"] {
             assert!(lifetime(wrong).is_err(), "{wrong}");
@@ -249,17 +324,26 @@ mod tests {
     fn the_list_never_shows_a_secret() {
         let token: BootstrapToken = "abcdef.0123456789abcdef".parse().expect("valid");
         let now: Timestamp = "2030-01-01T00:00:00Z".parse().expect("valid");
-        let mut secret = secret(&token, Some(now + SignedDuration::from_mins(90)), "rack 7\u{1b}[2J");
+        let mut secret = secret(
+            &token,
+            Some(now + SignedDuration::from_mins(90)),
+            "rack 7\u{1b}[2J",
+        );
         // The server turns stringData into data.
         let given = secret["stringData"].take();
         for (name, value) in given.as_object().expect("a map") {
             use base64::Engine;
             let text = value.as_str().expect("a string");
-            secret["data"][name] = base64::engine::general_purpose::STANDARD.encode(text).into();
+            secret["data"][name] = base64::engine::general_purpose::STANDARD
+                .encode(text)
+                .into();
         }
         let object = Object::from_value(secret).expect("a map");
         let table = table(&[&object], now);
-        assert!(table.contains("abcdef   1h30m      2030-01-01T01:30:00Z   rack 7[2J"), "{table}");
+        assert!(
+            table.contains("abcdef   1h30m      2030-01-01T01:30:00Z   rack 7[2J"),
+            "{table}"
+        );
         assert!(!table.contains("0123456789abcdef"));
     }
 
@@ -269,7 +353,9 @@ mod tests {
         for text in ["abcdef", "abcdef.0123456789abcdef", &whole] {
             assert_eq!(id(text).expect("valid"), "abcdef");
         }
-        let error = id("abcdef.0123456789").expect_err("half a token").to_string();
+        let error = id("abcdef.0123456789")
+            .expect_err("half a token")
+            .to_string();
         assert!(!error.contains("0123456789"));
     }
 }

@@ -52,7 +52,9 @@ pub struct AgentConfig {
 }
 
 fn host_name() -> String {
-    nix::unistd::gethostname().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default()
+    nix::unistd::gethostname()
+        .map(|name| name.to_string_lossy().to_lowercase())
+        .unwrap_or_default()
 }
 
 fn data_dir() -> PathBuf {
@@ -105,8 +107,9 @@ impl AgentConfig {
     pub fn join_token(&self) -> Result<Option<String>> {
         match &self.token_file {
             Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the join token from {}", path.display()))?;
+                let text = std::fs::read_to_string(path).with_context(|| {
+                    format!("cannot read the join token from {}", path.display())
+                })?;
                 Ok(Some(text.trim().to_owned()))
             }
             None => Ok(self.token.clone()),

@@ -109,26 +109,45 @@ impl ServerConfig {
                 "an even number of servers tolerates no more losses than one server fewer"
             );
         }
-        if self.service_cidr.contains(&self.cluster_cidr) || self.cluster_cidr.contains(&self.service_cidr) {
-            bail!("serviceCIDR {} and clusterCIDR {} overlap; choose networks apart", self.service_cidr, self.cluster_cidr);
+        if self.service_cidr.contains(&self.cluster_cidr)
+            || self.cluster_cidr.contains(&self.service_cidr)
+        {
+            bail!(
+                "serviceCIDR {} and clusterCIDR {} overlap; choose networks apart",
+                self.service_cidr,
+                self.cluster_cidr
+            );
         }
         if self.service_cidr.prefix_len() > 24 {
-            bail!("serviceCIDR {} is too small; use a prefix of 24 or shorter", self.service_cidr);
+            bail!(
+                "serviceCIDR {} is too small; use a prefix of 24 or shorter",
+                self.service_cidr
+            );
         }
         Ok(())
     }
 
     /// This server's own entry.
     pub fn own(&self) -> Result<&ServerAddress> {
-        self.servers.iter().find(|server| server.name == self.name).with_context(|| {
-            let names: Vec<&str> = self.servers.iter().map(|server| server.name.as_str()).collect();
-            format!("name {:?} is not among the servers {names:?}", self.name)
-        })
+        self.servers
+            .iter()
+            .find(|server| server.name == self.name)
+            .with_context(|| {
+                let names: Vec<&str> = self
+                    .servers
+                    .iter()
+                    .map(|server| server.name.as_str())
+                    .collect();
+                format!("name {:?} is not among the servers {names:?}", self.name)
+            })
     }
 
     /// `host:port` of every server's API.
     pub fn api_addresses(&self) -> Vec<String> {
-        self.servers.iter().map(|server| host_port(&server.address, self.api_port)).collect()
+        self.servers
+            .iter()
+            .map(|server| host_port(&server.address, self.api_port))
+            .collect()
     }
 
     /// Address of the Service `kubernetes`: the first of the range.
@@ -138,7 +157,8 @@ impl ServerConfig {
 
     /// Address of the cluster's DNS.
     pub fn dns_address(&self) -> Ipv4Addr {
-        self.cluster_dns.unwrap_or_else(|| self.nth_service_address(10))
+        self.cluster_dns
+            .unwrap_or_else(|| self.nth_service_address(10))
     }
 
     fn nth_service_address(&self, n: u32) -> Ipv4Addr {
@@ -153,7 +173,11 @@ impl ServerConfig {
 
 /// `host:port`, with brackets around an IPv6 address.
 pub fn host_port(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 #[cfg(test)]

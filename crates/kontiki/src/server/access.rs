@@ -3,7 +3,8 @@
 use anyhow::Result;
 use async_trait::async_trait;
 use kontiki_auth::authn::{
-    self, Anonymous, Bearer, BootstrapTokens, ClientTrust, InProcess, RequestHeaders, ServiceAccountTokens, X509,
+    self, Anonymous, Bearer, BootstrapTokens, ClientTrust, InProcess, RequestHeaders,
+    ServiceAccountTokens, X509,
 };
 use kontiki_auth::authz::{self, PrivilegedGroups};
 use kontiki_auth::node::{Graph, GraphCaches, NodeAuthorizer};
@@ -64,15 +65,25 @@ impl Access {
     /// For a cluster's secrets; decides nothing before [`Access::follow`].
     pub fn new(secrets: &ClusterSecrets, issuer_url: &str) -> Result<Self> {
         let lookup = Arc::new(LateLookup::default());
-        let issuer = Arc::new(TokenIssuer::new(issuer_url, secrets.service_account_key.to_pem())?);
+        let issuer = Arc::new(TokenIssuer::new(
+            issuer_url,
+            secrets.service_account_key.to_pem(),
+        )?);
         let keys = Arc::new(TokenKeys::from_pem(&format!(
             "{}{}",
             secrets.service_account_key.public_key_pem(),
             secrets.old_service_account_keys
         ))?);
         let bootstrap = Arc::new(BootstrapTokens::new(lookup.clone()));
-        let accounts = Arc::new(ServiceAccountTokens::new(keys.clone(), vec![issuer_url.to_owned()], lookup.clone()));
-        let bearer = Arc::new(Bearer::new(vec![accounts, bootstrap.clone()], vec![issuer_url.to_owned()]));
+        let accounts = Arc::new(ServiceAccountTokens::new(
+            keys.clone(),
+            vec![issuer_url.to_owned()],
+            lookup.clone(),
+        ));
+        let bearer = Arc::new(Bearer::new(
+            vec![accounts, bootstrap.clone()],
+            vec![issuer_url.to_owned()],
+        ));
         let trust = ClientTrust::new(
             &[secrets.cluster.certificate().clone()],
             &[secrets.front_proxy.certificate().clone()],
@@ -90,13 +101,30 @@ impl Access {
             Arc::new(NodeAuthorizer::new(graph.clone())),
             rbac.clone(),
         ]));
-        Ok(Self { authenticator, authorizer, bearer, bootstrap, issuer, keys, trust, rbac, graph, lookup })
+        Ok(Self {
+            authenticator,
+            authorizer,
+            bearer,
+            bootstrap,
+            issuer,
+            keys,
+            trust,
+            rbac,
+            graph,
+            lookup,
+        })
     }
 
     /// Follows what decisions depend on.
     pub fn follow(&self, client: &Client, cancel: &CancellationToken) {
         let cache = |resource: GroupVersionResource| -> Arc<ObjectCache> {
-            Informer::start(client.clone(), InformerConfig::all(resource), cancel.clone()).cache().clone()
+            Informer::start(
+                client.clone(),
+                InformerConfig::all(resource),
+                cancel.clone(),
+            )
+            .cache()
+            .clone()
         };
         // Set once: the server follows once.
         let _ = self.lookup.0.set(client.clone());

@@ -40,24 +40,40 @@ impl NodeBackend {
     ) -> Self {
         // Members do not change while the process runs.
         let servers = watch::channel(config.api_addresses()).1;
-        Self { config, api, bootstrap, authority, servers }
+        Self {
+            config,
+            api,
+            bootstrap,
+            authority,
+            servers,
+        }
     }
 
     /// Signs a node's two requests, if they are for that node and nothing else.
     fn sign(&self, node: &str, client_csr: &str, serving_csr: &str) -> Result<JoinReply, Status> {
         let now = Timestamp::now();
         let one = |csr: &str, usages: Usages| -> Result<String, Status> {
-            let request = CertificateRequest::from_pem(csr)
-                .map_err(|error| Status::bad_request(format!("the certificate request cannot be read: {error}")))?;
-            if request.common_name != format!("{NODE_PREFIX}{node}") || request.organizations != [NODES] {
+            let request = CertificateRequest::from_pem(csr).map_err(|error| {
+                Status::bad_request(format!("the certificate request cannot be read: {error}"))
+            })?;
+            if request.common_name != format!("{NODE_PREFIX}{node}")
+                || request.organizations != [NODES]
+            {
                 return Err(Status::failure(
                     403,
                     "Forbidden",
-                    format!("a node's certificate has the common name {NODE_PREFIX}{node} and the organization {NODES}"),
+                    format!(
+                        "a node's certificate has the common name {NODE_PREFIX}{node} and the organization {NODES}"
+                    ),
                 ));
             }
-            let policy = SigningPolicy { usages, lifetime: CERTIFICATE_LIFETIME };
-            self.authority.sign(&request, &policy, now).map_err(Status::internal)
+            let policy = SigningPolicy {
+                usages,
+                lifetime: CERTIFICATE_LIFETIME,
+            };
+            self.authority
+                .sign(&request, &policy, now)
+                .map_err(Status::internal)
         };
         Ok(JoinReply {
             client_certificate: one(client_csr, Usages::CLIENT)?,
@@ -73,7 +89,9 @@ impl NodeBackend {
 fn is_node_name(name: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -83,11 +101,17 @@ fn is_node_name(name: &str) -> bool {
 #[async_trait]
 impl Backend for NodeBackend {
     fn caller(&self, extensions: &http::Extensions) -> Caller {
-        let Some(peer) = extensions.get::<Arc<PeerCertificate>>() else { return Caller::Other };
+        let Some(peer) = extensions.get::<Arc<PeerCertificate>>() else {
+            return Caller::Other;
+        };
         if !peer.is_cluster_client || !peer.is_current(Timestamp::now()) {
             return Caller::Other;
         }
-        if peer.organizations.iter().any(|group| group == SERVERS_GROUP) {
+        if peer
+            .organizations
+            .iter()
+            .any(|group| group == SERVERS_GROUP)
+        {
             return Caller::Server;
         }
         match peer.user().node_name() {
@@ -97,23 +121,40 @@ impl Backend for NodeBackend {
     }
 
     fn api(&self, node: &str) -> Arc<dyn Api> {
-        self.api.api(UserInfo::new(format!("{NODE_PREFIX}{node}"), &[NODES]).with_authenticated_group())
+        self.api
+            .api(UserInfo::new(format!("{NODE_PREFIX}{node}"), &[NODES]).with_authenticated_group())
+    }
+
+    fn network_api(&self) -> Arc<dyn Api> {
+        self.api
+            .api(UserInfo::new("system:kube-proxy", &[]).with_authenticated_group())
     }
 
     async fn join(&self, request: JoinRequest) -> Result<JoinReply, Status> {
         let audiences = AUDIENCES.map(str::to_owned);
-        let found = self.bootstrap.authenticate_token(&request.token, &audiences).await;
+        let found = self
+            .bootstrap
+            .authenticate_token(&request.token, &audiences)
+            .await;
         let user = match found {
             Ok(Some(found)) => found.user,
             Ok(None) => return Err(Status::unauthorized()),
             Err(kontiki_auth::AuthnError::Invalid(why)) => {
                 tracing::info!(node = request.node_name, why, "a node was not let in");
-                return Err(Status::failure(401, "Unauthorized", "the join token is unknown, expired or revoked"));
+                return Err(Status::failure(
+                    401,
+                    "Unauthorized",
+                    "the join token is unknown, expired or revoked",
+                ));
             }
             Err(error) => return Err(Status::unavailable(error.to_string())),
         };
         if !user.is_in(BOOTSTRAPPERS) {
-            return Err(Status::failure(403, "Forbidden", "the token does not allow nodes to join"));
+            return Err(Status::failure(
+                403,
+                "Forbidden",
+                "the token does not allow nodes to join",
+            ));
         }
         if !is_node_name(&request.node_name) {
             return Err(Status::bad_request(format!(
@@ -122,7 +163,11 @@ impl Backend for NodeBackend {
             )));
         }
         tracing::info!(node = request.node_name, token = user.name, "a node joins");
-        self.sign(&request.node_name, &request.client_csr, &request.serving_csr)
+        self.sign(
+            &request.node_name,
+            &request.client_csr,
+            &request.serving_csr,
+        )
     }
 
     async fn renew(&self, node: &str, request: RenewRequest) -> Result<JoinReply, Status> {
@@ -131,7 +176,10 @@ impl Backend for NodeBackend {
 
     async fn heartbeat(&self, node: &str) {
         let client = Client::new(self.api(node), "kubelet");
-        if let Err(status) = LeaseHeartbeat::new(client, Clock::system()).beat(node).await {
+        if let Err(status) = LeaseHeartbeat::new(client, Clock::system())
+            .beat(node)
+            .await
+        {
             tracing::debug!(node, %status, "a node's lease was not renewed");
         }
     }

@@ -65,12 +65,25 @@ impl Certificates {
             let credentials = issuer
                 .ensure(&stem, &profile, now)
                 .with_context(|| format!("cannot issue the certificate {name}"))?;
-            Ok(Renewed { profile, stem, live: tls::Reloading::new(&credentials)?, authority })
+            Ok(Renewed {
+                profile,
+                stem,
+                live: tls::Reloading::new(&credentials)?,
+                authority,
+            })
         };
         std::fs::create_dir_all(config.data_dir.join("certs"))?;
         Ok(Self {
-            serving: issue("apiserver", Profile::server_serving(&names), Issuer::Cluster)?,
-            member: issue("store", Profile::store_member(&own.name, &hosts), Issuer::Store)?,
+            serving: issue(
+                "apiserver",
+                Profile::server_serving(&names),
+                Issuer::Cluster,
+            )?,
+            member: issue(
+                "store",
+                Profile::store_member(&own.name, &hosts),
+                Issuer::Store,
+            )?,
             peer_client: issue("server-client", client, Issuer::Cluster)?,
             secrets,
         })
@@ -83,16 +96,29 @@ impl Certificates {
 
     /// How the API is served: clients may show a certificate.
     pub fn api(&self) -> Result<Arc<rustls::ServerConfig>> {
-        let authorities = [self.secrets.cluster.certificate_pem(), self.secrets.front_proxy.certificate_pem()];
+        let authorities = [
+            self.secrets.cluster.certificate_pem(),
+            self.secrets.front_proxy.certificate_pem(),
+        ];
         let alpn: [&[u8]; 2] = [b"h2", b"http/1.1"];
-        Ok(Arc::new(tls::server_config(self.serving.live.clone(), &authorities, tls::ClientAuth::Optional, &alpn)?))
+        Ok(Arc::new(tls::server_config(
+            self.serving.live.clone(),
+            &authorities,
+            tls::ClientAuth::Optional,
+            &alpn,
+        )?))
     }
 
     /// How the etcd API is served: clients must show a certificate of the store's.
     pub fn etcd(&self) -> Result<Arc<rustls::ServerConfig>> {
         let authorities = [self.secrets.store.certificate_pem()];
         let alpn: [&[u8]; 2] = [b"h2", b"http/1.1"];
-        Ok(Arc::new(tls::server_config(self.member.live.clone(), &authorities, tls::ClientAuth::Required, &alpn)?))
+        Ok(Arc::new(tls::server_config(
+            self.member.live.clone(),
+            &authorities,
+            tls::ClientAuth::Required,
+            &alpn,
+        )?))
     }
 
     /// How the store's peers talk.
@@ -105,14 +131,22 @@ impl Certificates {
                 tls::ClientAuth::Required,
                 &[b"h2"],
             )?),
-            client: Arc::new(tls::client_config(&authorities, Some(self.member.live.clone()), &[b"h2"])?),
+            client: Arc::new(tls::client_config(
+                &authorities,
+                Some(self.member.live.clone()),
+                &[b"h2"],
+            )?),
         })
     }
 
     /// How this server calls others.
     pub fn to_servers(&self) -> Result<Arc<rustls::ClientConfig>> {
         let authorities = [self.secrets.cluster.certificate_pem()];
-        Ok(Arc::new(tls::client_config(&authorities, Some(self.peer_client.live.clone()), &[b"h2"])?))
+        Ok(Arc::new(tls::client_config(
+            &authorities,
+            Some(self.peer_client.live.clone()),
+            &[b"h2"],
+        )?))
     }
 
     /// Renews what nears its end.

@@ -30,11 +30,22 @@ pub fn start(
     cancel: &CancellationToken,
 ) {
     start_scheduler(config, api, &mut metrics.write(), tasks, cancel);
-    start_controllers(config, api, certificates, &mut metrics.write(), tasks, cancel);
+    start_controllers(
+        config,
+        api,
+        certificates,
+        &mut metrics.write(),
+        tasks,
+        cancel,
+    );
 }
 
 fn elector(config: &ServerConfig, client: &Client, name: &str) -> LeaderElector {
-    LeaderElector::new(client, LeaderConfig::new(name, config.name.clone()), Clock::system())
+    LeaderElector::new(
+        client,
+        LeaderConfig::new(name, config.name.clone()),
+        Clock::system(),
+    )
 }
 
 fn start_scheduler(
@@ -109,17 +120,20 @@ fn start_controllers(
 
 /// Every resource that is served. Custom resources will make this change at run time.
 fn served_resources() -> watch::Receiver<Arc<[ServedResource]>> {
-    let served = kontiki_kinds::all().iter().filter(|kind| kind.storage.is_some()).map(|kind| ServedResource {
-        resource: GroupVersionResource {
-            group: kind.group.clone(),
-            version: kind.version.clone(),
-            resource: kind.plural.clone(),
-        },
-        kind: kind.kind.to_string(),
-        namespaced: kind.namespaced,
-        watchable: kind.verbs.iter().any(|verb| verb == "watch"),
-        deletable: kind.verbs.iter().any(|verb| verb == "delete"),
-    });
+    let served = kontiki_kinds::all()
+        .iter()
+        .filter(|kind| kind.storage.is_some())
+        .map(|kind| ServedResource {
+            resource: GroupVersionResource {
+                group: kind.group.clone(),
+                version: kind.version.clone(),
+                resource: kind.plural.clone(),
+            },
+            kind: kind.kind.to_string(),
+            namespaced: kind.namespaced,
+            watchable: kind.verbs.iter().any(|verb| verb == "watch"),
+            deletable: kind.verbs.iter().any(|verb| verb == "delete"),
+        });
     watch::channel(served.collect()).1
 }
 
@@ -131,14 +145,21 @@ const LIFETIME_DEFAULT: Duration = Duration::from_secs(365 * 24 * 3600);
 #[async_trait]
 impl Signer for CertificateSigner {
     async fn sign(&self, request: SignRequest) -> Result<Vec<u8>, String> {
-        let text = String::from_utf8(request.csr_pem).map_err(|_| "the request is not PEM".to_owned())?;
+        let text =
+            String::from_utf8(request.csr_pem).map_err(|_| "the request is not PEM".to_owned())?;
         let parsed = CertificateRequest::from_pem(&text).map_err(|error| error.to_string())?;
-        let usages = Usages::parse(request.usages.iter().map(String::as_str)).map_err(|error| error.to_string())?;
-        let lifetime = request.expiration.unwrap_or(LIFETIME_DEFAULT).min(LIFETIME_DEFAULT);
+        let usages = Usages::parse(request.usages.iter().map(String::as_str))
+            .map_err(|error| error.to_string())?;
+        let lifetime = request
+            .expiration
+            .unwrap_or(LIFETIME_DEFAULT)
+            .min(LIFETIME_DEFAULT);
         let lifetime = SignedDuration::try_from(lifetime).map_err(|error| error.to_string())?;
         let policy = SigningPolicy { usages, lifetime };
         let signed = self.0.sign(&parsed, &policy, jiff::Timestamp::now());
-        signed.map(String::into_bytes).map_err(|error| error.to_string())
+        signed
+            .map(String::into_bytes)
+            .map_err(|error| error.to_string())
     }
 
     fn subject(&self, csr_pem: &[u8]) -> Result<(String, Vec<String>), String> {

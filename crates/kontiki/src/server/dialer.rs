@@ -17,7 +17,9 @@ impl NodeDialer for HubDialer {
         };
         match self.0.dial(node, target).await {
             Ok(io) => Ok(Box::new(io)),
-            Err(error @ DialError::NotConnected(_)) => Err(io::Error::new(io::ErrorKind::NotConnected, error)),
+            Err(error @ DialError::NotConnected(_)) => {
+                Err(io::Error::new(io::ErrorKind::NotConnected, error))
+            }
             Err(error) => Err(io::Error::other(error)),
         }
     }

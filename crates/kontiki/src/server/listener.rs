@@ -18,17 +18,24 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Takes an address.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; is another program, or another server, running there?"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; is another program, or another server, running there?")
+    })
 }
 
 /// Serves until `cancel` is cancelled.
-pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, router: axum::Router, cancel: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    router: axum::Router,
+    cancel: CancellationToken,
+) {
     let acceptor = TlsAcceptor::from(tls);
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
         let accepted = tokio::select! {
             () = cancel.cancelled() => return,
             accepted = listener.accept() => accepted,
@@ -44,7 +51,10 @@ pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, router: axum::
         };
         let (acceptor, router, cancel) = (acceptor.clone(), router.clone(), cancel.clone());
         tokio::spawn(async move {
-            if let Some(Err(error)) = cancel.run_until_cancelled(connection(stream, acceptor, router)).await {
+            if let Some(Err(error)) = cancel
+                .run_until_cancelled(connection(stream, acceptor, router))
+                .await
+            {
                 tracing::debug!(error, "a connection broke");
             }
             drop(permit);

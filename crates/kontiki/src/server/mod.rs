@@ -47,28 +47,43 @@ pub async fn run(config: ServerConfig) -> Result<()> {
 }
 
 async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
-    std::fs::create_dir_all(&config.data_dir).with_context(|| format!("cannot make {}", config.data_dir.display()))?;
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("cannot make {}", config.data_dir.display()))?;
     let certificates = Arc::new(Certificates::obtain(&config)?);
     // Taken before anything starts: a wrong port is told at once.
-    let api_listener = listener::bind(SocketAddr::new(config.listen_address, config.api_port)).await?;
-    let etcd_listener = listener::bind(SocketAddr::new(config.listen_address, config.etcd_port)).await?;
+    let api_listener =
+        listener::bind(SocketAddr::new(config.listen_address, config.api_port)).await?;
+    let etcd_listener =
+        listener::bind(SocketAddr::new(config.listen_address, config.etcd_port)).await?;
     let metrics = Arc::new(RwLock::new(MetricsRegistry::default()));
     let mut registry = MetricsRegistry::default();
     let store = store::start(&config, &certificates, &mut registry).await?;
     *metrics.write() = registry;
-    tracing::info!(name = config.name, servers = config.servers.len(), "the store's replica runs");
+    tracing::info!(
+        name = config.name,
+        servers = config.servers.len(),
+        "the store's replica runs"
+    );
 
     // Components stop first and hand their leases over while the API still serves.
     let serving = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let etcd = kontiki_etcd::router(store.clone(), kontiki_etcd::Options::default());
-    tasks.spawn(listener::serve(etcd_listener, certificates.etcd()?, etcd, serving.clone()));
+    tasks.spawn(listener::serve(
+        etcd_listener,
+        certificates.etcd()?,
+        etcd,
+        serving.clone(),
+    ));
     tokio::spawn(certificates.clone().keep(serving.clone()));
 
     let access = Access::new(certificates.secrets(), ISSUER)?;
     let hub = NodeHub::default();
     hub.set_peers(other_servers(&config)?, certificates.to_servers()?);
-    let api = ApiServer::new(api_config(&config, &store, &access, &certificates, &hub)?, metrics.clone());
+    let api = ApiServer::new(
+        api_config(&config, &store, &access, &certificates, &hub)?,
+        metrics.clone(),
+    );
     let (cache, filled) = (api.clone(), serving.clone());
     tasks.spawn(async move { cache.run(filled).await });
     let own = UserInfo::new(API_SERVER, &[MASTERS]).with_authenticated_group();
@@ -79,26 +94,48 @@ async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
     tasks.spawn({
         let ensured = dns_service::ensure(own, config.clone());
         let stop = serving.clone();
-        async move { stop.run_until_cancelled_owned(ensured).await.unwrap_or_default() }
+        async move {
+            stop.run_until_cancelled_owned(ensured)
+                .await
+                .unwrap_or_default()
+        }
     });
 
     let authority = certificates.secrets().cluster.clone();
-    let backend = NodeBackend::new(config.clone(), api.clone(), access.bootstrap.clone(), authority);
-    let nodelink = kontiki_nodelink::server::Service::server(Arc::new(backend), hub, serving.clone());
+    let backend = NodeBackend::new(
+        config.clone(),
+        api.clone(),
+        access.bootstrap.clone(),
+        authority,
+    );
+    let nodelink =
+        kontiki_nodelink::server::Service::server(Arc::new(backend), hub, serving.clone());
     let serve = ServeConfig {
         tls: certificates.api()?,
         trust: access.trust.clone(),
-        grpc: Some(tonic::service::Routes::new(nodelink).prepare().into_axum_router()),
+        grpc: Some(
+            tonic::service::Routes::new(nodelink)
+                .prepare()
+                .into_axum_router(),
+        ),
     };
     let (server, stop) = (api.clone(), serving.clone());
     tasks.spawn(async move {
-        if let Err(error) = kontiki_apiserver::http::serve(server, api_listener, serve, stop).await {
+        if let Err(error) = kontiki_apiserver::http::serve(server, api_listener, serve, stop).await
+        {
             tracing::error!(%error, "the API cannot be served");
         }
     });
 
     let mut components = JoinSet::new();
-    components::start(&config, &api, &certificates, &metrics, &mut components, &cancel);
+    components::start(
+        &config,
+        &api,
+        &certificates,
+        &metrics,
+        &mut components,
+        &cancel,
+    );
     cancel.cancelled().await;
     tracing::info!("handing over");
     while components.join_next().await.is_some() {}
@@ -119,9 +156,19 @@ fn api_config(
     let own = config.own()?;
     let address = (own.address.as_str(), config.api_port)
         .to_socket_addrs()
-        .with_context(|| format!("the address {:?} of this server cannot be resolved", own.address))?
+        .with_context(|| {
+            format!(
+                "the address {:?} of this server cannot be resolved",
+                own.address
+            )
+        })?
         .next()
-        .with_context(|| format!("the address {:?} of this server has no IP address", own.address))?;
+        .with_context(|| {
+            format!(
+                "the address {:?} of this server has no IP address",
+                own.address
+            )
+        })?;
     Ok(kontiki_apiserver::Config {
         store: store.clone(),
         authenticator: access.authenticator.clone(),
@@ -146,5 +193,7 @@ fn api_config(
 fn other_servers(config: &ServerConfig) -> Result<Vec<String>> {
     let own = config.own()?;
     let others = config.servers.iter().filter(|server| *server != own);
-    Ok(others.map(|server| crate::config::config_host_port(&server.address, config.api_port)).collect())
+    Ok(others
+        .map(|server| crate::config::config_host_port(&server.address, config.api_port))
+        .collect())
 }

@@ -19,7 +19,8 @@ pub async fn start(
         let dir = dir.join("state");
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         // Opening reads files; the runtime's threads are not for that.
-        tokio::task::spawn_blocking(move || RocksEngine::open(&dir, &RocksOptions::default())).await??
+        tokio::task::spawn_blocking(move || RocksEngine::open(&dir, &RocksOptions::default()))
+            .await??
     };
     let members = config
         .servers
@@ -33,7 +34,10 @@ pub async fn start(
     let replicated = ReplicatedConfig {
         cluster_token: config.cluster_token.clone(),
         listen_peer: config_host_port(&config.listen_address.to_string(), config.peer_port),
-        client_urls: vec![format!("https://{}", config_host_port(&own.address, config.etcd_port))],
+        client_urls: vec![format!(
+            "https://{}",
+            config_host_port(&own.address, config.etcd_port)
+        )],
         tls: Some(certificates.peers()?),
         trace_source: Some(Arc::new(kontiki_telemetry::current_traceparent)),
         ..ReplicatedConfig::new(dir.join("log"), &own.name, members)
