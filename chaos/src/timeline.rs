@@ -39,7 +39,7 @@ pub struct Timeline {
     pub leader_ms: Option<Ms>,
     /// The first write that was acknowledged afterwards.
     pub first_write_ms: Option<Ms>,
-    /// The longest time without an acknowledged write.
+    /// For how long no write was acknowledged because of the loss.
     pub gap_ms: Option<Ms>,
     /// The scheduler's lease taken over; `None` if the lost server did not hold it.
     pub scheduler_ms: Option<Ms>,
@@ -68,7 +68,7 @@ pub fn timeline(seen: &Seen) -> Timeline {
         Lease::Taken(at) => Some(after(at)),
         Lease::NotHeld | Lease::Orphaned => None,
     };
-    let longest = longest_gap(&seen.acknowledged, seen.lost);
+    let longest = outage(seen);
     Timeline {
         leader_ms: seen.led.map(after),
         first_write_ms: longest.map(|(_, end)| after(end)),
@@ -79,16 +79,19 @@ pub fn timeline(seen: &Seen) -> Timeline {
     }
 }
 
-/// Start and end of the longest time without an acknowledgement that ends after
-/// the loss. It is the outage: what was on its way when the leader was lost may
-/// still be answered a moment later, so the first answer is not its end.
-fn longest_gap(acknowledged: &[Ms], lost: Ms) -> Option<(Ms, Ms)> {
-    let mut times = acknowledged.to_vec();
+/// Start and end of the time without acknowledgements that the loss caused.
+///
+/// What was on its way when the leader was lost may still be answered a moment
+/// later, so the first answer is not its end. And what pauses once the new
+/// leader is at work has other causes. So it is the longest pause of those that
+/// end after the loss and begin before the new leader.
+fn outage(seen: &Seen) -> Option<(Ms, Ms)> {
+    let mut times = seen.acknowledged.clone();
     times.sort_by(f64::total_cmp);
     times
         .windows(2)
-        .filter(|pair| pair[1] > lost)
         .map(|pair| (pair[0], pair[1]))
+        .filter(|(start, end)| *end > seen.lost && seen.led.is_none_or(|led| *start <= led))
         .max_by(|left, right| (left.1 - left.0).total_cmp(&(right.1 - right.0)))
 }
 
@@ -128,6 +131,18 @@ mod tests {
             ..Seen::default()
         };
         assert_eq!(timeline(&seen).gap_ms, Some(60.0));
+    }
+
+    #[test]
+    fn a_pause_under_the_new_leader_is_not_the_outage() {
+        let seen = Seen {
+            lost: 100.0,
+            led: Some(150.0),
+            acknowledged: vec![99.0, 160.0, 170.0, 900.0],
+            ..Seen::default()
+        };
+        assert_eq!(timeline(&seen).gap_ms, Some(61.0));
+        assert_eq!(timeline(&seen).first_write_ms, Some(60.0));
     }
 
     #[test]

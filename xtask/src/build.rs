@@ -34,16 +34,15 @@ pub fn release(step: &Step, package: &str) -> Result<PathBuf> {
     }
     let mut cargo = cargo(step)?;
     step.note("cargo build --release (the first time takes some minutes)");
+    cargo.args(["build", "--release", "--locked"]);
+    executable(&mut cargo, package)
+}
+
+/// Lets a cargo command build a package's program; returns its path, wherever
+/// cargo is set up to put it.
+fn executable(cargo: &mut Command, package: &str) -> Result<PathBuf> {
     cargo
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            package,
-            "--bin",
-            package,
-        ])
+        .args(["--package", package, "--bin", package])
         .args(["--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
@@ -78,14 +77,8 @@ pub fn this_program() -> Result<PathBuf> {
         return Ok(PathBuf::from(path));
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let args = ["build", "--locked", "--package", "xtask", "--bin", "xtask"];
-    shell::output(cargo.current_dir(paths::root()).args(args))?;
-    // Tests lie in `deps`, beside which cargo puts programs.
-    let folder = this
-        .ancestors()
-        .nth(2)
-        .context("a test lies in target/PROFILE/deps")?;
-    Ok(folder.join("xtask"))
+    cargo.current_dir(paths::root()).args(["build", "--locked"]);
+    executable(&mut cargo, "xtask")
 }
 
 /// Runs cargo with its output shown.
