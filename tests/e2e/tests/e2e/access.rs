@@ -67,8 +67,9 @@ fn a_user_may_do_what_a_role_binding_says_and_nothing_else() {
     eventually("the right is there", || {
         (read().code == Some(0)).then_some(())
     });
-    let _ =
-        run(&mut jane.command(&["-n", &scratch.namespace, "delete", "pods", "--all"])).refused();
+    let delete = ["-n", &scratch.namespace, "delete", "pod", "any"];
+    let refused = run(&mut jane.command(&delete)).refused();
+    assert!(refused.contains("cannot delete resource"), "{refused}");
     let _ = run(&mut jane.command(&["-n", "default", "get", "pods"])).refused();
     scratch.clean(&["delete", "rolebinding", "readers"]);
     eventually("the right is gone", || {
@@ -114,7 +115,9 @@ fn with_token(token: &str) -> Command {
         cluster().ports().expect("ports").api
     );
     let authority = cluster().state().join("pki").join("ca.crt");
-    let mut command = kubectl_with(&dir.keep().join("none")).command(&[]);
+    let empty = dir.keep().join("none");
+    std::fs::write(&empty, "").expect("writes");
+    let mut command = kubectl_with(&empty).command(&[]);
     command
         .arg("--server")
         .arg(server)
