@@ -123,7 +123,7 @@ fn manifests_are_applied_by_the_client_and_the_server(scratch: &Scratch) {
         "configmap/shared serverside-applied"
     );
     let flags = ["--server-side", "--field-manager=second"];
-    let green = theirs.replace("red", "green");
+    let green = theirs.replace("colour: red", "colour: green");
     let conflict = apply(scratch, &flags, &green).refused();
     assert!(
         conflict.contains("conflict with \"first\"") && conflict.contains(".data.colour"),
@@ -215,7 +215,11 @@ fn a_deployment_is_rolled_out_and_back(scratch: &Scratch) {
                 == 2
     );
     assert_eq!(
-        scratch.clean(&["rollout", "undo", "deployment/web"]).trim(),
+        scratch
+            .run(&["rollout", "undo", "deployment/web"])
+            // It warns that the next apply will not know of this.
+            .good()
+            .trim(),
         "deployment.apps/web rolled back"
     );
     scratch.clean(&["rollout", "status", "deployment/web", "--timeout=90s"]);
