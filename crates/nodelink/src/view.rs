@@ -85,7 +85,7 @@ impl NodeView {
         let version =
             |object: &Object| object.resource_version().parse::<u64>().unwrap_or_default();
         let known = cache.get(&object.key());
-        if !known.is_some_and(|known| version(&known) >= version(&object)) {
+        if known.is_none_or(|known| version(&known) < version(&object)) {
             cache.upsert(object);
         }
     }

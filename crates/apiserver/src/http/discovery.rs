@@ -204,7 +204,8 @@ fn resource_values(kind: &Kind) -> Vec<Value> {
             "name": format!("{}/{}", kind.plural, sub.name), "singularName": "",
             "namespaced": kind.namespaced, "kind": sub.kind, "verbs": sub.verbs,
         });
-        if !sub.version.is_empty() && !(sub.group.is_empty() && kind.group.is_empty()) {
+        let is_core = sub.group.is_empty() && kind.group.is_empty();
+        if !sub.version.is_empty() && !is_core {
             if !sub.group.is_empty() {
                 value["group"] = sub.group.clone().into();
             }

@@ -123,7 +123,7 @@ impl Encoder {
                 let metadata = table::metadata_of(object);
                 let table = table::table(
                     kind,
-                    &[object.clone()],
+                    std::slice::from_ref(object),
                     metadata,
                     &self.include_object,
                     true,

@@ -68,7 +68,7 @@ fn check_verb(call: &Call, target: &Target) -> Result<(), Status> {
         let needs_namespace = kind.namespaced && target.namespace.is_empty();
         kind.has_verb(verb)
             && !(needs_namespace && matches!(verb, "create" | "deletecollection"))
-            && !(verb == "create" && !target.name.is_empty())
+            && (verb != "create" || target.name.is_empty())
             && !(matches!(verb, "update" | "patch") && target.name.is_empty())
     } else {
         let sub = kind

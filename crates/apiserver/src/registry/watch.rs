@@ -138,7 +138,7 @@ impl Registry {
             Ok(subscription) => (subscription.replay, Source::Cache(subscription.events)),
             Err(_) => (
                 Vec::new(),
-                self.from_history(&storage.key_prefix, after).await?,
+                self.past_events(&storage.key_prefix, after).await?,
             ),
         };
         let now = Instant::now();
@@ -174,7 +174,7 @@ impl Registry {
         Ok(watching)
     }
 
-    async fn from_history(&self, key_prefix: &str, after: Revision) -> Result<Source, Status> {
+    async fn past_events(&self, key_prefix: &str, after: Revision) -> Result<Source, Status> {
         let request = kontiki_store::WatchRequest {
             range: KeyRange::prefix(format!("{key_prefix}/")),
             start_revision: after + 1,

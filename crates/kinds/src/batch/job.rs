@@ -104,7 +104,7 @@ fn columns() -> Vec<Column> {
         Column::name(),
         Column::new("Status", "string", "Status of the job.", |o, _| cells::job_status(o)),
         Column::new("Completions", "string", "The number of pods which reached phase Succeeded. The value increases monotonically for a given spec. However, it may decrease in reaction to scale down of elastic indexed jobs.", |o, _| cells::job_completions(o)),
-        Column::new("Duration", "string", "Time required to complete the job.", |o, c| cells::job_duration(o, c)),
+        Column::new("Duration", "string", "Time required to complete the job.", cells::job_duration),
         Column::age(),
         Column::new("Containers", "string", "Names of each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "name")).wide(),
         Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "image")).wide(),

@@ -106,14 +106,14 @@ pub(crate) fn from_events(object: &mut Tree) {
 
 fn columns() -> Vec<Column> {
     vec![
-        Column::new("Last Seen", "string", "The time at which the most recent occurrence of this event was recorded.", |o, c| cells::last_seen(o, c)),
+        Column::new("Last Seen", "string", "The time at which the most recent occurrence of this event was recorded.", cells::last_seen),
         Column::new("Type", "string", "Type of this event (Normal, Warning), new types could be added in the future", |o, _| text_at(o, &["type"]).into()),
         Column::new("Reason", "string", "This should be a short, machine understandable string that gives the reason for the transition into the object's current status.", |o, _| text_at(o, &["reason"]).into()),
         Column::new("Object", "string", "The object that this event is about.", |o, _| cells::event_object(o, "involvedObject")),
         Column::new("Subobject", "string", "If referring to a piece of an object instead of an entire object, this string should contain a valid JSON/Go field access statement, such as desiredState.manifest.containers[2]. For example, if the object reference is to a container within a pod, this would take on a value like: \"spec.containers{name}\" (where \"name\" refers to the name of the container that triggered the event) or if no container name is specified \"spec.containers[2]\" (container with index 2 in this pod). This syntax is chosen only to have some well-defined way of referencing a part of an object.", |o, _| text_at(o, &["involvedObject", "fieldPath"]).into()).wide(),
         Column::new("Source", "string", "The component reporting this event. Should be a short machine understandable string.", |o, _| cells::event_source(o, "source", "reportingComponent")).wide(),
         Column::new("Message", "string", "A human-readable description of the status of this operation.", |o, _| text_at(o, &["message"]).trim().into()),
-        Column::new("First Seen", "string", "The time at which the event was first recorded. (Time of server receipt is in TypeMeta.)", |o, c| cells::first_seen(o, c)).wide(),
+        Column::new("First Seen", "string", "The time at which the event was first recorded. (Time of server receipt is in TypeMeta.)", cells::first_seen).wide(),
         Column::new("Count", "string", "The number of times this event has occurred.", |o, _| cells::event_count(o)).wide(),
         Column::name().wide(),
     ]

@@ -30,6 +30,11 @@ const SERVER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Runs the node's parts until `cancel` is cancelled.
 pub async fn run(config: AgentConfig, cancel: CancellationToken) -> Result<()> {
+    anyhow::ensure!(
+        config.cni_bin_dir.join("bridge").exists(),
+        "the CNI plugins are not in {}; install containernetworking-plugins or set cniBinDir",
+        config.cni_bin_dir.display()
+    );
     let address = own_address(&config).await?;
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make {}", config.data_dir.display()))?;
@@ -206,7 +211,7 @@ fn start_network(
     tasks.spawn(async move {
         // Until the view is complete, the rules of the last run stay as they are.
         if cancel.run_until_cancelled(view.synced()).await.is_some() {
-            Proxy::run(proxy, caches, Arc::new(NftCommand::default()), cancel).await;
+            Proxy::run(proxy, caches, Arc::new(NftCommand), cancel).await;
         }
     });
     Ok(())

@@ -6,6 +6,9 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// Nodes, a pod, and what is decided.
+type Case<'a> = (&'a [(Value, Value)], Value, Result<&'a [&'a str], &'a str>);
+
 fn plugins() -> Vec<Enabled> {
     Config::default().profiles[0].plugins.clone()
 }
@@ -44,7 +47,7 @@ fn each_plugin_refuses_nodes_with_upstreams_words() {
         json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
         {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": operator, "values": values}]}]}}}})
     };
-    let cases: [(&[(Value, Value)], Value, Result<&[&str], &str>); 12] = [
+    let cases: [Case<'_>; 12] = [
         (&[plain()], json!({}), Ok(&["n0"])),
         (&[], json!({}), Err("no nodes available to schedule pods")),
         (&[tainted(), plain()], json!({}), Ok(&["n1"])),
