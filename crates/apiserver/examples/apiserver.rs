@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kontiki_apiserver::cache::CacheLimits;
 use kontiki_apiserver::http::{ServeConfig, serve};
 use kontiki_apiserver::{ApiServer, Config, NoNodes};
-use kontiki_auth::authn::{Anonymous, ClientTrust, Union as Authenticators, X509};
+use kontiki_auth::authn::{ClientTrust, OrAnonymous, X509};
 use kontiki_auth::authz::{PrivilegedGroups, Union as Authorizers};
 use kontiki_auth::policy::bootstrap_policy;
 use kontiki_auth::rbac::{Policy, Rbac};
@@ -76,10 +76,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = ApiServer::new(
         Config {
             store: LocalStore::in_memory(),
-            authenticator: Arc::new(Authenticators::new(vec![
-                Arc::new(X509),
-                Arc::new(Anonymous),
-            ])),
+            authenticator: Arc::new(OrAnonymous(Arc::new(X509))),
             authorizer: Arc::new(Authorizers::new(vec![
                 Arc::new(PrivilegedGroups::default()),
                 rbac,

@@ -7,7 +7,7 @@ mod peer;
 mod request_header;
 mod service_account;
 
-pub use basic::{Anonymous, InProcess, InProcessIdentity, Union};
+pub use basic::{InProcess, InProcessIdentity, OrAnonymous, Union};
 pub use bearer::{Bearer, TokenAuthenticator};
 pub use bootstrap::BootstrapTokens;
 pub use peer::{CREDENTIAL_ID, ClientTrust, PeerCertificate, X509};

@@ -70,18 +70,18 @@ impl Authenticator for InProcess {
 
 /// Lets requests without any credentials in as `system:anonymous`.
 ///
-/// It must come last, and after a [`Union`] that reports errors: credentials
-/// that are wrong must not turn into an anonymous request.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Anonymous;
+/// Credentials that are wrong are refused: they must not turn into an anonymous
+/// request, whose 403 would hide what is wrong.
+pub struct OrAnonymous(pub Arc<dyn Authenticator>);
 
 #[async_trait]
-impl Authenticator for Anonymous {
+impl Authenticator for OrAnonymous {
     async fn authenticate(
         &self,
-        _parts: &Parts,
-        _peer: Option<&PeerCertificate>,
+        parts: &Parts,
+        peer: Option<&PeerCertificate>,
     ) -> Result<Option<Authenticated>, AuthnError> {
-        Ok(Some(UserInfo::anonymous().into()))
+        let found = self.0.authenticate(parts, peer).await?;
+        Ok(Some(found.unwrap_or_else(|| UserInfo::anonymous().into())))
     }
 }

@@ -149,11 +149,13 @@ async fn only_the_front_proxy_speaks_for_others() {
 
 #[tokio::test]
 async fn wrong_credentials_never_become_anonymous() {
+    let whole = OrAnonymous(Arc::new(union()));
     let wrong = parts(&[("authorization", "Bearer nonsense")]);
     assert!(union().authenticate(&wrong, None).await.is_err());
+    assert!(whole.authenticate(&wrong, None).await.is_err());
     let none = parts(&[("authorization", "Basic abc")]);
     assert_eq!(union().authenticate(&none, None).await, Ok(None));
-    let anonymous = Anonymous.authenticate(&none, None).await.expect("good");
+    let anonymous = whole.authenticate(&none, None).await.expect("good");
     let groups = anonymous
         .expect("known")
         .user

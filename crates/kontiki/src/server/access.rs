@@ -3,7 +3,7 @@
 use anyhow::Result;
 use async_trait::async_trait;
 use kontiki_auth::authn::{
-    self, Anonymous, Bearer, BootstrapTokens, ClientTrust, InProcess, RequestHeaders,
+    self, Bearer, BootstrapTokens, ClientTrust, InProcess, OrAnonymous, RequestHeaders,
     ServiceAccountTokens, X509,
 };
 use kontiki_auth::authz::{self, PrivilegedGroups};
@@ -88,13 +88,12 @@ impl Access {
             &[secrets.cluster.certificate().clone()],
             &[secrets.front_proxy.certificate().clone()],
         )?;
-        let authenticator = Arc::new(authn::Union::new(vec![
+        let authenticator = Arc::new(OrAnonymous(Arc::new(authn::Union::new(vec![
             Arc::new(InProcess),
             Arc::new(RequestHeaders::default()),
             Arc::new(X509),
             bearer.clone(),
-            Arc::new(Anonymous),
-        ]));
+        ]))));
         let (rbac, graph) = (Arc::new(Rbac::default()), Arc::new(Graph::default()));
         let authorizer = Arc::new(authz::Union::new(vec![
             Arc::new(PrivilegedGroups::default()),
