@@ -64,7 +64,14 @@ fn a_service_without_endpoints_refuses_at_once() {
     scratch.clean(&["create", "service", "clusterip", "nobody", "--tcp=80:80"]);
     scratch.pod("asks", "sleep 3600");
     eventually("the connection is refused", || {
-        let answer = scratch.exec("asks", &["wget", "-T", "5", "-O", "-", "http://nobody/"]);
+        let address = scratch.clean(&[
+            "get",
+            "service",
+            "nobody",
+            "-o",
+            "jsonpath={.spec.clusterIP}",
+        ]);
+        let answer = scratch.exec("asks", &["nc", "-w", "5", address.trim(), "80"]);
         answer.stderr.contains("refused").then_some(())
     });
 }

@@ -122,7 +122,15 @@ fn init_containers_run_one_after_the_other_before_the_others() {
         "--timeout=90s",
     ]);
     assert_eq!(
-        scratch.exec("ordered", &["cat", "/shared/order"]).clean(),
+        scratch.clean(&[
+            "exec",
+            "ordered",
+            "-c",
+            "main",
+            "--",
+            "cat",
+            "/shared/order"
+        ]),
         "first\nsecond\nmain\n"
     );
 }
