@@ -234,7 +234,9 @@ impl Drop for Forget {
     }
 }
 
-/// Moves bytes between a tunnel and `io` until both directions have ended.
+/// Moves bytes between a tunnel and `io` until both directions have ended. An
+/// `io` that takes nothing more is still heard out: what it sent before it
+/// closed reaches the other end.
 async fn pump(
     guard: Forget,
     io: impl Io,
@@ -319,20 +321,26 @@ async fn receive_all(
     flow: &Flow<'_>,
 ) -> Result<(), Broken> {
     let mut ended = false;
+    // Why nothing more can be written. What still comes is taken in and dropped,
+    // so that it holds up nobody until the other direction has come to its end.
+    let mut broken = None;
     loop {
         // Grants for what is still being sent arrive after the other end has
         // ended, so this direction outlives its own end.
         let step = tokio::select! {
             step = steps.recv() => step,
-            () = flow.all_sent.cancelled(), if ended => return Ok(()),
+            () = flow.all_sent.cancelled(), if ended || broken.is_some() => {
+                return broken.map_or(Ok(()), |why| Err(Some(why)));
+            }
         };
         // The channel closes when the stream is lost; that breaks the tunnel.
         match step.ok_or(None)? {
             Step::Data(data) if !ended => {
-                writer
-                    .write_all(&data)
-                    .await
-                    .map_err(|e| Some(e.to_string()))?;
+                if broken.is_none()
+                    && let Err(error) = write(&mut writer, &data).await
+                {
+                    broken = Some(error.to_string());
+                }
                 flow.waiting.fetch_sub(data.len(), Ordering::AcqRel);
                 let grant = u32::try_from(data.len()).expect("a chunk is small");
                 guard
@@ -347,12 +355,21 @@ async fn receive_all(
             }
             Step::End(_) => {
                 ended = true;
-                writer.shutdown().await.map_err(|e| Some(e.to_string()))?;
+                if broken.is_none()
+                    && let Err(error) = writer.shutdown().await
+                {
+                    broken = Some(error.to_string());
+                }
             }
             Step::Reset(_) => return Err(None),
             _ => {}
         }
     }
+}
+
+async fn write(writer: &mut (impl AsyncWrite + Unpin), data: &[u8]) -> io::Result<()> {
+    writer.write_all(data).await?;
+    writer.flush().await
 }
 
 #[cfg(test)]
@@ -377,6 +394,13 @@ mod tests {
                         Some(crate::proto::tunnel_target::Target::Tcp(_)) => {
                             b2.refuse(id, "nobody listens".into()).await
                         }
+                        None => {
+                            // Says everything and closes without listening.
+                            let (near, mut far) = tokio::io::duplex(LAST_WORDS);
+                            far.write_all(&vec![7; LAST_WORDS]).await.expect("room");
+                            drop(far);
+                            b2.accept(id, near).await;
+                        }
                         _ => {
                             let (near, mut far) = tokio::io::duplex(1024);
                             b2.accept(id, near).await;
@@ -392,6 +416,19 @@ mod tests {
             }
         });
         (a, b)
+    }
+
+    const LAST_WORDS: usize = 1 << 20;
+
+    #[tokio::test]
+    async fn an_end_that_closes_at_once_is_heard_out() {
+        let (a, _b) = joined();
+        let target = TunnelTarget { target: None };
+        let mut io = a.open(target).await.expect("opens");
+        io.write_all(b"nobody takes this").await.expect("writes");
+        let mut heard = Vec::new();
+        io.read_to_end(&mut heard).await.expect("reads");
+        assert_eq!(heard.len(), LAST_WORDS);
     }
 
     fn kubelet() -> TunnelTarget {

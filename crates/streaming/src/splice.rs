@@ -1,19 +1,25 @@
 //! Joining two byte streams.
 
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 const BUFFER_BYTES: usize = 16 << 10;
-/// How long one direction may still carry data after the other has ended.
+/// How long the last direction may stand still after the other has ended.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// Carries bytes both ways until both directions have ended, one has failed,
-/// or the second outlives the first by half a minute. Each direction needs one
-/// buffer of 16 KiB.
+/// Carries bytes both ways until both directions have ended or one side is
+/// gone. After one direction has ended the other goes on as long as something
+/// moves in it at least every half a minute. Each direction needs one buffer of
+/// 16 KiB.
+///
+/// **Invariant:** a side that takes nothing more, because it has said all it had
+/// to say and closed, is still heard out: what it sent before is delivered.
 ///
 /// # Errors
 /// The first failure of either side.
-pub async fn splice<A, B>(a: A, b: B) -> std::io::Result<()>
+pub async fn splice<A, B>(a: A, b: B) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
@@ -21,42 +27,79 @@ where
     splice_with(a, b, LINGER).await
 }
 
-async fn splice_with<A, B>(a: A, b: B, linger: Duration) -> std::io::Result<()>
+/// How a direction failed.
+enum Failure {
+    /// The side that is read from is gone, for both directions.
+    Read(io::Error),
+    /// The side that is written to takes nothing more.
+    Write(io::Error),
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Read(error) | Failure::Write(error) => error,
+        }
+    }
+}
+
+async fn splice_with<A, B>(a: A, b: B, linger: Duration) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
 {
     let (a_read, a_write) = tokio::io::split(a);
     let (b_read, b_write) = tokio::io::split(b);
-    let there = carry(a_read, b_write);
-    let back = carry(b_read, a_write);
+    let moved = AtomicU64::new(0);
+    let there = carry(a_read, b_write, &moved);
+    let back = carry(b_read, a_write, &moved);
     tokio::pin!(there, back);
     // A peer that is gone must not be kept waiting for by one that never ends.
-    let rest = tokio::select! {
-        ended = &mut there => {
-            ended?;
-            tokio::time::timeout(linger, back).await
-        }
-        ended = &mut back => {
-            ended?;
-            tokio::time::timeout(linger, there).await
-        }
+    tokio::select! {
+        first = &mut there => hear_out(first, back, &moved, linger).await,
+        first = &mut back => hear_out(first, there, &moved, linger).await,
+    }
+}
+
+/// After one direction has ended, waits for the last as long as something moves in it.
+async fn hear_out(
+    first: Result<(), Failure>,
+    mut last: impl Future<Output = Result<(), Failure>> + Unpin,
+    moved: &AtomicU64,
+    linger: Duration,
+) -> io::Result<()> {
+    let written = match first {
+        Err(Failure::Read(error)) => return Err(error),
+        Err(Failure::Write(error)) => Err(error),
+        Ok(()) => Ok(()),
     };
-    rest.unwrap_or(Ok(()))
+    loop {
+        let before = moved.load(Ordering::Relaxed);
+        match tokio::time::timeout(linger, &mut last).await {
+            Ok(ended) => return written.and(ended.map_err(io::Error::from)),
+            Err(_) if moved.load(Ordering::Relaxed) == before => return written,
+            Err(_) => {}
+        }
+    }
 }
 
 async fn carry(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-) -> std::io::Result<()> {
+    moved: &AtomicU64,
+) -> Result<(), Failure> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        let size = from.read(&mut buffer).await?;
+        let size = from.read(&mut buffer).await.map_err(Failure::Read)?;
         if size == 0 {
-            return to.shutdown().await;
+            return to.shutdown().await.map_err(Failure::Write);
         }
-        to.write_all(&buffer[..size]).await?;
-        to.flush().await?;
+        let written = async {
+            to.write_all(&buffer[..size]).await?;
+            to.flush().await
+        };
+        written.await.map_err(Failure::Write)?;
+        moved.fetch_add(size as u64, Ordering::Relaxed);
     }
 }
 
@@ -89,5 +132,22 @@ mod tests {
         let (b, _right) = tokio::io::duplex(64);
         drop(left);
         splice_with(a, b, Duration::ZERO).await.expect("given up");
+    }
+
+    #[tokio::test]
+    async fn a_side_that_has_closed_is_heard_out() {
+        let said: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
+        let (mut left, a) = tokio::io::duplex(64);
+        let (b, mut right) = tokio::io::duplex(said.len());
+        right.write_all(&said).await.expect("room for it");
+        drop(right);
+        left.write_all(b"nobody takes this").await.expect("open");
+        let joined = tokio::spawn(splice(a, b));
+        let mut heard = Vec::new();
+        left.read_to_end(&mut heard).await.expect("an end");
+        assert!(heard == said, "{} bytes were heard", heard.len());
+        drop(left);
+        let error = joined.await.expect("no panic").expect_err("a broken pipe");
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
     }
 }

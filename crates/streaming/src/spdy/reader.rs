@@ -9,6 +9,7 @@ use super::session::Shared;
 use super::stream::{Inbound, Stream};
 use bytes::BytesMut;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 
@@ -135,8 +136,12 @@ impl<T: AsyncRead + Unpin> Reader<T> {
                 // A full queue means that there is life on the line anyway.
                 let _ = self.shared.outbound.try_send(Frame::Ping { id });
             }
-            Frame::WindowUpdate { id: 0, delta } => self.shared.window.grant(delta),
+            Frame::WindowUpdate { id: 0, delta } => {
+                self.keeps_windows();
+                self.shared.window.grant(delta);
+            }
             Frame::WindowUpdate { id, delta } => {
+                self.keeps_windows();
                 if let Some(stream) = self.shared.streams.lock().get(&id) {
                     stream.window.grant(delta);
                 }
@@ -172,9 +177,15 @@ impl<T: AsyncRead + Unpin> Reader<T> {
         }
     }
 
+    fn keeps_windows(&self) {
+        let known = &self.shared.peer_keeps_windows;
+        known.store(true, Ordering::Relaxed);
+    }
+
     fn settings(&self, entries: &[(u32, u32)]) {
         for (id, value) in entries {
             if *id == SETTINGS_INITIAL_WINDOW {
+                self.keeps_windows();
                 *self.shared.initial_window.lock() = Some(*value);
                 for stream in self.shared.streams.lock().values() {
                     stream.window.limit(*value);

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -48,6 +48,8 @@ pub(super) struct Shared {
     /// What the peer allows for streams to come; `None` as long as it has
     /// shown no flow control.
     pub initial_window: Mutex<Option<u32>>,
+    /// Whether the peer has shown flow control.
+    pub peer_keeps_windows: AtomicBool,
     pub lost: watch::Sender<Option<String>>,
 }
 
@@ -92,6 +94,7 @@ impl Session {
             streams: Mutex::default(),
             window: Window::default(),
             initial_window: Mutex::new(None),
+            peer_keeps_windows: AtomicBool::new(false),
             lost: watch::Sender::new(None),
         });
         let reader = tokio::spawn(reader::run(read, shared.clone(), accept, first_id));
@@ -209,8 +212,9 @@ async fn write_frames(
             io.flush().await
         };
         if let Err(error) = written.await {
+            // A peer that takes nothing more may have sent everything before it
+            // closed: the reader brings that to its end and tells the streams.
             shared.lost.send_replace(Some(error.to_string()));
-            shared.streams.lock().clear();
             return;
         }
     }

@@ -6,6 +6,7 @@ use super::session::{STREAMS_MAX, SessionError, Shared};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, watch};
 
 /// Pieces of data that wait for a stream's reader.
@@ -249,15 +250,24 @@ impl StreamReader {
         }
     }
 
-    /// Opens the peer's windows again. It never waits, so that no data is lost
-    /// when `recv` is cancelled; a full queue delays it until the next piece.
+    /// Opens the windows of a peer that keeps some. It never waits, so that no
+    /// data is lost when `recv` is cancelled; a full queue delays it until the
+    /// next piece.
+    ///
+    /// A peer that keeps none gets nothing: runtimes close the connection as
+    /// soon as a command has ended, and what reaches a closed TCP connection
+    /// makes its kernel throw away the output that is still on the way.
     fn acknowledge(&mut self, bytes: usize) {
-        self.unacknowledged += bytes;
-        if self.unacknowledged < ACKNOWLEDGE_BYTES {
+        self.unacknowledged = self.unacknowledged.saturating_add(bytes);
+        let shared = &self.registration.shared;
+        if self.unacknowledged < ACKNOWLEDGE_BYTES
+            || !shared.peer_keeps_windows.load(Ordering::Relaxed)
+        {
             return;
         }
-        let delta = u32::try_from(self.unacknowledged).unwrap_or(u32::MAX >> 1);
-        if let Ok(permits) = self.registration.shared.outbound.try_reserve_many(2) {
+        let most = u32::MAX >> 1;
+        let delta = u32::try_from(self.unacknowledged).map_or(most, |bytes| bytes.min(most));
+        if let Ok(permits) = shared.outbound.try_reserve_many(2) {
             for (permit, id) in permits.zip([self.registration.id, 0]) {
                 permit.send(Frame::WindowUpdate { id, delta });
             }

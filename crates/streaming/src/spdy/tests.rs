@@ -138,6 +138,80 @@ async fn a_peer_that_keeps_windows_is_not_sent_more_than_it_allows() {
     sending.await.expect("no panic").expect("sent");
 }
 
+fn encoded(frames: &[Frame]) -> BytesMut {
+    let (mut bytes, mut encoder) = (BytesMut::new(), HeaderEncoder::new());
+    for frame in frames {
+        frame::put(&mut bytes, frame, &mut encoder).expect("encodes");
+    }
+    bytes
+}
+
+/// A peer's answer to the first stream: `pieces` of data and the end.
+fn output(pieces: usize) -> Vec<Frame> {
+    let data = |fin: bool| Frame::Data {
+        id: 1,
+        data: Bytes::from(vec![7; frame::DATA_BYTES_MAX]),
+        fin,
+    };
+    let mut frames = vec![Frame::SynReply {
+        id: 1,
+        headers: Headers::new(),
+        fin: false,
+    }];
+    frames.extend((1..=pieces).map(|piece| data(piece == pieces)));
+    frames
+}
+
+#[tokio::test]
+async fn only_a_peer_that_keeps_windows_is_told_what_was_taken_in() {
+    let settings = Frame::Settings {
+        entries: vec![(7, 65_536)],
+    };
+    let update = Frame::WindowUpdate { id: 0, delta: 1 };
+    for (shown, kinds) in [
+        (None, &[1, 6][..]),
+        (Some(settings), &[1, 9, 9, 6]),
+        (Some(update), &[1, 9, 9, 6]),
+    ] {
+        let (client, mut peer) = tokio::io::duplex(1 << 20);
+        let session = Session::client(client);
+        let (mut reader, _writer) = session.open(named("stdout")).await.expect("open").split();
+        let mut frames: Vec<Frame> = shown.clone().into_iter().collect();
+        frames.extend(output(1));
+        peer.write_all(&encoded(&frames)).await.expect("open");
+        let all = reader.read_all(usize::MAX).await.expect("all of it");
+        assert_eq!(all.len(), frame::DATA_BYTES_MAX);
+        let ping = encoded(&[Frame::Ping { id: 2 }]);
+        peer.write_all(&ping).await.expect("open");
+        for expected in kinds {
+            let head = next(&mut peer).await.0;
+            assert!(
+                matches!(head, Head::Control { kind, .. } if kind == *expected),
+                "{head:?} after {shown:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_peer_sent_before_it_closed_is_read_though_nothing_can_be_written() {
+    const PIECES: usize = 64;
+    let bytes = encoded(&output(PIECES));
+    let (client, mut peer) = tokio::io::duplex(bytes.len());
+    let session = Session::client(client);
+    let (mut reader, mut writer) = session.open(named("stdout")).await.expect("open").split();
+    assert!(matches!(
+        next(&mut peer).await,
+        (Head::Control { kind: 1, .. }, _)
+    ));
+    peer.write_all(&bytes).await.expect("open");
+    drop(peer);
+    while writer.send(Bytes::from_static(b"more")).await.is_ok() {}
+    let all = reader.read_all(usize::MAX).await.expect("all of it");
+    assert_eq!(all.len(), PIECES * frame::DATA_BYTES_MAX);
+    assert!(reader.recv().await.expect("a clean end").is_none());
+}
+
 async fn next(peer: &mut tokio::io::DuplexStream) -> (Head, Vec<u8>) {
     let mut head = [0; Head::BYTES];
     peer.read_exact(&mut head).await.expect("a frame");

@@ -238,3 +238,65 @@ async fn port_forward_over_channels_names_each_port_first() {
     seen.sort();
     assert_eq!(seen, [&b"\x00200"[..], b"\x00\x90\x1f", b"\x01\x90\x1f"]);
 }
+
+/// A runtime on a TCP connection that says everything and closes at once, as
+/// runtimes do when a command has ended.
+async fn hasty_runtime(output: Bytes) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        let (io, _) = listener.accept().await.expect("a connection");
+        let mut session = Session::server(io);
+        let mut streams = accept(&mut session, 2).await;
+        for (name, data) in [
+            ("stdout", output),
+            ("error", Bytes::from_static(br#"{"status":"Success"}"#)),
+        ] {
+            let (_reader, mut writer) = streams.remove(name).expect("asked for").split();
+            writer.send(data).await.expect("sent");
+            writer.finish().await.expect("sent");
+        }
+        session.close().await;
+    });
+    address
+}
+
+#[tokio::test]
+async fn all_output_of_a_runtime_that_closes_at_once_reaches_the_user() {
+    let output = Bytes::from(
+        (0..1 << 20)
+            .map(|i: u32| (i % 251) as u8)
+            .collect::<Vec<_>>(),
+    );
+    let address = hasty_runtime(output.clone()).await;
+    let mut user = connect("v5.channel.k8s.io", move |websocket| async move {
+        let runtime = tokio::net::TcpStream::connect(address).await;
+        let (near, far) = tokio::io::duplex(4096);
+        tokio::spawn(crate::splice(far, runtime.expect("listens")));
+        let protocol = ChannelProtocol::named(Some("v5.channel.k8s.io")).expect("known");
+        let options = BridgeOptions {
+            stdout: true,
+            ..BridgeOptions::default()
+        };
+        let _ = bridge_websocket(websocket, protocol, near, options).await;
+    })
+    .await;
+    let (mut seen, mut status) = (Vec::new(), Vec::new());
+    while let Some(Ok(Message::Binary(bytes))) = user.next().await {
+        let channel = if bytes[0] == 1 {
+            &mut seen
+        } else {
+            &mut status
+        };
+        channel.extend_from_slice(&bytes[1..]);
+    }
+    assert_eq!(
+        String::from_utf8_lossy(&status),
+        r#"{"status":"Success"}"#,
+        "after {} bytes",
+        seen.len()
+    );
+    assert!(output == seen, "{} bytes of output", seen.len());
+}
