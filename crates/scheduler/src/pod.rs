@@ -68,6 +68,9 @@ pub struct Pod {
     pub uid: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// The UID of the controller whose replica it is, if that is one of those
+    /// that keep alike pods running; empty if not.
+    pub replica_of: String,
     /// The node it is on; empty if none.
     pub node: String,
     /// Its priority.
@@ -107,6 +110,7 @@ impl Pod {
             namespace: object.namespace().to_owned(),
             uid: object.uid().to_owned(),
             labels: typed.metadata.labels.clone().unwrap_or_default(),
+            replica_of: replica_of(&typed),
             node: spec.node_name.clone().unwrap_or_default(),
             priority: spec.priority.unwrap_or_default(),
             request: pod_request(spec, false),
@@ -164,6 +168,22 @@ impl Pod {
             .required_during_scheduling_ignored_during_execution
             .as_ref()
     }
+}
+
+/// Pods of a `Job` or `DaemonSet` are placed for other reasons than to survive
+/// the loss of a node, so they are nobody's replicas.
+fn replica_of(pod: &Typed) -> String {
+    let owners = pod.metadata.owner_references.iter().flatten();
+    owners
+        .filter(|owner| owner.controller == Some(true))
+        .find(|owner| {
+            matches!(
+                (&*owner.api_version, &*owner.kind),
+                ("apps/v1", "ReplicaSet" | "StatefulSet") | ("v1", "ReplicationController")
+            )
+        })
+        .map(|owner| owner.uid.clone())
+        .unwrap_or_default()
 }
 
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {

@@ -61,6 +61,9 @@ pub struct Snapshot {
     /// Its pods.
     pub pods: Vec<Vec<Arc<Pod>>>,
     index: HashMap<Arc<str>, usize>,
+    /// How many replicas of a controller are on which node; those that are
+    /// about to end do not count.
+    replicas: HashMap<String, HashMap<Arc<str>, i64>>,
 }
 
 impl Snapshot {
@@ -117,7 +120,32 @@ impl Snapshot {
         if let Some(moved) = self.names.get(at) {
             self.index.insert(moved.clone(), at);
         }
-        self.pods.swap_remove(at)
+        let pods = self.pods.swap_remove(at);
+        for pod in &pods {
+            self.count_replica(pod, -1);
+        }
+        pods
+    }
+
+    /// The nodes on which a controller has replicas, and how many.
+    pub fn replicas(&self, controller: &str) -> impl Iterator<Item = (usize, i64)> {
+        let nodes = self.replicas.get(controller).into_iter().flatten();
+        nodes.filter_map(|(name, count)| Some((self.position(name)?, *count)))
+    }
+
+    fn count_replica(&mut self, pod: &Pod, change: i64) {
+        if pod.replica_of.is_empty() || pod.object.is_terminating() {
+            return;
+        }
+        let nodes = self.replicas.entry(pod.replica_of.clone()).or_default();
+        let count = nodes.entry(pod.node.as_str().into()).or_default();
+        *count += change;
+        if *count == 0 {
+            nodes.remove(pod.node.as_str());
+        }
+        if nodes.is_empty() {
+            self.replicas.remove(&pod.replica_of);
+        }
     }
 
     /// Counts a pod on its node; `false` if the node is not known.
@@ -130,6 +158,7 @@ impl Snapshot {
         self.assumed[at].1 += pod.assumed.1;
         self.ports[at].extend(pod.ports.iter().cloned());
         self.pods[at].push(pod.clone());
+        self.count_replica(pod, 1);
         true
     }
 
@@ -142,6 +171,7 @@ impl Snapshot {
             return;
         };
         let counted = self.pods[at].swap_remove(found);
+        self.count_replica(&counted, -1);
         self.requested[at].subtract(&counted.request);
         self.assumed[at].0 -= counted.assumed.0;
         self.assumed[at].1 -= counted.assumed.1;
@@ -181,6 +211,44 @@ pub(crate) mod tests {
             name,
             json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": format!("{milli}m")}}}]}),
         )
+    }
+
+    /// A pod of a controller.
+    pub(crate) fn replica(name: &str, kind: &str, mut spec: Value) -> Arc<Pod> {
+        if spec.get("containers").is_none() {
+            spec["containers"] = json!([{"name": "c"}]);
+        }
+        let owner = json!({"apiVersion": "apps/v1", "kind": kind, "name": "o", "uid": "owner", "controller": true});
+        let object = Object::from_value(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "ns", "uid": name, "ownerReferences": [owner]}, "spec": spec,
+        }));
+        Pod::parse(Arc::new(object.expect("a map"))).expect("a pod")
+    }
+
+    #[test]
+    fn replicas_are_counted_where_they_are() {
+        let mut all = snapshot(&[node(json!({}), json!({})), node(json!({}), json!({}))]);
+        let on = |name: &str, node: &str| replica(name, "ReplicaSet", json!({})).on(node);
+        let counts = |all: &Snapshot| {
+            let mut counts: Vec<_> = all
+                .replicas("owner")
+                .map(|(at, count)| (all.names[at].to_string(), count))
+                .collect();
+            counts.sort();
+            counts
+        };
+        for pod in [on("a", "n0"), on("b", "n1"), on("c", "n1")] {
+            all.add_pod(&pod);
+        }
+        all.add_pod(&replica("d", "DaemonSet", json!({})).on("n0"));
+        all.add_pod(&pod("e", json!({})).on("n0"));
+        assert_eq!(counts(&all), [("n0".to_owned(), 1), ("n1".to_owned(), 2)]);
+        all.remove_pod(&on("c", "n1"));
+        all.remove_node("n0");
+        assert_eq!(counts(&all), [("n1".to_owned(), 1)]);
+        all.remove_pod(&on("b", "n1"));
+        assert!(counts(&all).is_empty() && all.replicas.is_empty());
     }
 
     /// A node for tests with four CPUs, 8Gi of memory and ten pods.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Config;
-use crate::snapshot::tests::{asking, labelled_pod, node, pod, snapshot};
+use crate::snapshot::tests::{asking, labelled_pod, node, pod, replica, snapshot};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
@@ -179,6 +179,47 @@ fn the_emptiest_node_wins_and_equals_are_drawn() {
         seen.insert(decide(&plugins(), &all, &asking("p", 100), &mut rng).expect("fits"));
     }
     assert_eq!(seen, BTreeSet::from([0, 2]));
+}
+
+#[test]
+fn three_replicas_on_two_nodes_are_never_all_on_one() {
+    let plain = || node(json!({}), json!({}));
+    let zoned = || node(json!({"topology.kubernetes.io/zone": "a"}), json!({}));
+    let mut with_image = plain();
+    with_image.status.as_mut().expect("a status").images = serde_json::from_value(
+        json!([{"names": ["registry.example/app:1"], "sizeBytes": 300 << 20}]),
+    )
+    .expect("images");
+    let none = json!({"containers": [{"name": "c", "image": "registry.example/app:1"}]});
+    let some = json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "250m", "memory": "64Mi"}}}]});
+    let cases = [
+        ([plain(), plain()], 0, &none),
+        ([plain(), plain()], 0, &some),
+        ([zoned(), zoned()], 0, &none),
+        // Neither other pods nor an image that is there already outweigh the spread.
+        ([plain(), plain()], 2000, &none),
+        ([plain(), plain()], 1000, &some),
+        ([with_image, plain()], 0, &none),
+    ];
+    for (at, (nodes, taken, spec)) in cases.iter().enumerate() {
+        for kind in ["ReplicaSet", "StatefulSet"] {
+            for seed in 0..32 {
+                let mut rng = StdRng::seed_from_u64(seed);
+                let mut all = snapshot(nodes);
+                if *taken > 0 {
+                    all.add_pod(&asking("other", *taken).on("n0"));
+                }
+                let mut used = BTreeSet::new();
+                for index in 0..3 {
+                    let pod = replica(&format!("p{index}"), kind, (*spec).clone());
+                    let chosen = decide(&plugins(), &all, &pod, &mut rng).expect("fits");
+                    used.insert(chosen);
+                    all.add_pod(&pod.on(&format!("n{chosen}")));
+                }
+                assert_eq!(used.len(), 2, "case {at}, {kind}, seed {seed}");
+            }
+        }
+    }
 }
 
 /// The rule of fit, written down as plainly as can be.

@@ -88,3 +88,31 @@ impl Plugin for NodeResourcesFit {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::tests::{node, pod, snapshot};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_container_that_asks_for_nothing_counts_for_a_little() {
+        let asks = |requests: Value| json!({"containers": [{"name": "c", "resources": {"requests": requests}}]});
+        // Of four CPUs and 8Gi, a container without requests is taken for 100m and 200Mi.
+        for (spec, there, expected) in [
+            (json!({}), 0, 97),
+            (json!({}), 1, 95),
+            (json!({"containers": [{"name": "a"}, {"name": "b"}]}), 0, 95),
+            (asks(json!({"cpu": "2"})), 0, 73),
+            (asks(json!({"memory": "4Gi"})), 0, 73),
+            (asks(json!({"cpu": "0", "memory": "0"})), 0, 100),
+        ] {
+            let mut all = snapshot(&[node(json!({}), json!({}))]);
+            for index in 0..there {
+                all.add_pod(&pod(&format!("p{index}"), json!({})).on("n0"));
+            }
+            let found = NodeResourcesFit.score(&all, &pod("p", spec.clone()), &[0]);
+            assert_eq!(found, Some(vec![expected]), "{spec} beside {there}");
+        }
+    }
+}

@@ -1,5 +1,8 @@
 //! `PodTopologySpread`: pods of a kind are spread over zones, nodes, or
-//! whatever else labels tell apart (KEP-895).
+//! whatever else labels tell apart (KEP-895). Replicas whose pods say nothing
+//! about it are spread, too (KEP-1258).
+
+mod defaults;
 
 use super::node_affinity::node_matches;
 use super::taint_toleration::tolerates;
@@ -114,6 +117,18 @@ fn domains<'a>(
     counts
 }
 
+/// Scores from how crowded nodes are; `None` for a node that lacks a label.
+fn scores(crowds: &[Option<i64>]) -> Vec<i64> {
+    let most = crowds.iter().flatten().copied().max().unwrap_or_default();
+    let least = crowds.iter().flatten().copied().min().unwrap_or_default();
+    let score = |crowd: &Option<i64>| match crowd {
+        None => 0,
+        Some(_) if most == 0 => SCORE_MAX,
+        Some(crowd) => SCORE_MAX * (most + least - crowd) / most,
+    };
+    crowds.iter().map(score).collect()
+}
+
 impl Plugin for PodTopologySpread {
     fn name(&self) -> &'static str {
         "PodTopologySpread"
@@ -151,6 +166,12 @@ impl Plugin for PodTopologySpread {
     }
 
     fn score(&self, snapshot: &Snapshot, pod: &Pod, feasible: &[usize]) -> Option<Vec<i64>> {
+        let own = pod
+            .spec()
+            .and_then(|spec| spec.topology_spread_constraints.as_ref());
+        if own.is_none_or(Vec::is_empty) {
+            return defaults::score(snapshot, pod, feasible);
+        }
         let all = constraints(pod, "ScheduleAnyway");
         if all.is_empty() {
             return None;
@@ -168,14 +189,7 @@ impl Plugin for PodTopologySpread {
                 }
             }
         }
-        let most = totals.iter().flatten().copied().max().unwrap_or_default();
-        let least = totals.iter().flatten().copied().min().unwrap_or_default();
-        let score = |total: Option<i64>| match total {
-            None => 0,
-            Some(_) if most == 0 => SCORE_MAX,
-            Some(total) => SCORE_MAX * (most + least - total) / most,
-        };
-        Some(totals.into_iter().map(score).collect())
+        Some(scores(&totals))
     }
 
     fn weight(&self) -> i64 {
