@@ -79,8 +79,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             authenticator: Arc::new(OrAnonymous(Arc::new(X509))),
             authorizer: Arc::new(Authorizers::new(vec![
                 Arc::new(PrivilegedGroups::default()),
-                rbac,
+                rbac.clone(),
             ])),
+            rbac,
             token_issuer: Arc::new(TokenIssuer::new(ISSUER, key.to_pem())?),
             token_keys: Arc::new(TokenKeys::from_pem(&key.public_key_pem())?),
             api_audiences: vec![ISSUER.to_owned()],

@@ -6,12 +6,15 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod pod;
 mod priority;
+mod rbac_escalation;
 mod service_account;
 mod storage_object_in_use;
 mod taint_nodes_by_condition;
 
 use crate::registry::{Registry, RequestContext, Target};
 use async_trait::async_trait;
+use kontiki_auth::Authorizer;
+use kontiki_auth::rbac::Rbac;
 use kontiki_kinds::Tree;
 use kontiki_object::{SharedObject, Status};
 use std::sync::Arc;
@@ -124,6 +127,17 @@ impl Admission {
     #[must_use]
     pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
         Self { plugins }
+    }
+
+    /// Along with the check that roles and bindings give nothing away that
+    /// their writer does not have.
+    #[must_use]
+    pub fn with_rbac(mut self, rbac: Arc<Rbac>, authorizer: Arc<dyn Authorizer>) -> Self {
+        self.plugins.push(Arc::new(rbac_escalation::RbacEscalation {
+            rbac,
+            authorizer,
+        }));
+        self
     }
 
     /// The names, in order.

@@ -35,6 +35,8 @@ pub struct Config {
     pub authenticator: Arc<dyn Authenticator>,
     /// Says who may.
     pub authorizer: Arc<dyn Authorizer>,
+    /// What users hold, and so may give to others.
+    pub rbac: Arc<kontiki_auth::rbac::Rbac>,
     /// Signs service-account tokens.
     pub token_issuer: Arc<TokenIssuer>,
     /// The keys of tokens, which are published.
@@ -103,7 +105,9 @@ impl ApiServer {
             service_cidr: config.service_cidr,
             node_ports: config.node_ports.clone(),
         };
-        let registry = Registry::new(cache, catalog, Admission::default(), allocator);
+        let admission =
+            Admission::default().with_rbac(config.rbac.clone(), config.authorizer.clone());
+        let registry = Registry::new(cache, catalog, admission, allocator);
         let metrics = Metrics::register(&mut metrics_registry.write());
         let inner = Arc::new(Inner {
             config,

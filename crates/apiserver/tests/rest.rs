@@ -42,6 +42,7 @@ async fn started() -> ApiServer {
             store: LocalStore::in_memory(),
             authenticator: Arc::new(Admin),
             authorizer: Arc::new(PrivilegedGroups::default()),
+            rbac: Arc::default(),
             token_issuer: Arc::new(
                 TokenIssuer::new("https://issuer", key.to_pem()).expect("a key"),
             ),

@@ -173,6 +173,7 @@ fn api_config(
         store: store.clone(),
         authenticator: access.authenticator.clone(),
         authorizer: access.authorizer.clone(),
+        rbac: access.rbac.clone(),
         token_issuer: access.issuer.clone(),
         token_keys: access.keys.clone(),
         api_audiences: access.bearer.audiences().to_vec(),
