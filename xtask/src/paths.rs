@@ -22,14 +22,14 @@ pub fn cache() -> PathBuf {
 }
 
 /// What a cluster leaves in the checkout: `.kontiki` for the one of `cargo xtask
-/// up`, `.kontiki/NAME` for any other.
+/// up`, `.kontiki-NAME` for any other. None lies in another, because `down`
+/// removes all of one.
 #[must_use]
 pub fn state(cluster: &str) -> PathBuf {
-    let base = root().join(".kontiki");
     if cluster == "kontiki" {
-        base
+        root().join(".kontiki")
     } else {
-        base.join(cluster)
+        root().join(format!(".kontiki-{cluster}"))
     }
 }
 

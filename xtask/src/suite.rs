@@ -70,7 +70,7 @@ pub fn run(only: Option<&str>) -> Result<()> {
             crate::shell::interactive(cargo.env("KONTIKI_XTASK", build::this_program()?))
         });
         if tested.is_err() {
-            let logs = paths::root().join(".kontiki/e2e-logs");
+            let logs = paths::root().join(".kontiki-e2e-logs");
             let _ = std::fs::remove_dir_all(&logs);
             let from = paths::state(E2E_CLUSTER).join("logs");
             let kept =

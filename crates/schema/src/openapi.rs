@@ -22,7 +22,7 @@ use crate::docs::Docs;
 use crate::table::TypeRef;
 
 /// The media type of the protobuf form of v2.
-pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// A resource as OpenAPI shows it.
 #[derive(Clone, Debug)]

@@ -263,6 +263,9 @@ fn id(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
+/// A hundred years; `0` is for tokens that shall not end.
+const LIFETIME_SECONDS_MAX: i64 = 100 * 365 * 86_400;
+
 /// `0`, or a duration as `90s`, `30m`, `24h`, `7d` or `1h30m`.
 fn lifetime(text: &str) -> Result<SignedDuration, String> {
     let wrong = || format!("{text:?} is not a duration; write for instance 30m, 24h or 7d");
@@ -289,7 +292,7 @@ fn lifetime(text: &str) -> Result<SignedDuration, String> {
             .ok_or_else(wrong)?;
         rest = &rest[digits + 1..];
     }
-    if seconds == 0 {
+    if seconds == 0 || seconds > LIFETIME_SECONDS_MAX {
         Err(wrong())
     } else {
         Ok(SignedDuration::from_secs(seconds))
