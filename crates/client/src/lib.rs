@@ -13,7 +13,6 @@ mod client;
 mod clock;
 pub mod events;
 pub mod https;
-pub mod index;
 pub mod informer;
 pub mod leader;
 pub mod queue;

@@ -1,7 +1,7 @@
 //! What a node knows of the cluster.
 
 use crate::proto::Known;
-use kontiki_client::{ObjectCache, index, resources};
+use kontiki_client::{ObjectCache, resources};
 use kontiki_object::{GroupVersionResource, Object, SharedObject};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ pub struct NodeView {
     pub config_maps: Arc<ObjectCache>,
     /// Those that these pods refer to.
     pub secrets: Arc<ObjectCache>,
-    /// All; indexed by [`index::IP`].
+    /// All.
     pub services: Arc<ObjectCache>,
-    /// All; indexed by [`index::SERVICE`] and [`index::IP`].
+    /// All.
     pub endpoint_slices: Arc<ObjectCache>,
     /// All.
     pub nodes: Arc<ObjectCache>,
@@ -42,11 +42,8 @@ impl NodeView {
             pods: cache(),
             config_maps: cache(),
             secrets: cache(),
-            services: Arc::new(ObjectCache::new(vec![(index::IP, index::service_ips)])),
-            endpoint_slices: Arc::new(ObjectCache::new(vec![
-                (index::SERVICE, index::slice_service),
-                (index::IP, index::slice_ips),
-            ])),
+            services: cache(),
+            endpoint_slices: cache(),
             nodes: cache(),
             synced: Arc::new(watch::channel(false).0),
         }
