@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-/// The checkout.
+/// The checkout: told by cargo when it runs this (`cargo xtask`, a test), else as
+/// it was when this was built.
 #[must_use]
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask lies in the checkout")
-        .to_owned()
+    // Every package lies one or two folders below the checkout's root.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let root = package.ancestors().find(|dir| dir.join("Cargo.lock").is_file());
+    root.unwrap_or(&package).to_owned()
 }
 
 /// What may be kept between builds and clones: `$KONTIKI_CACHE`, or `~/.cache/kontiki`.
