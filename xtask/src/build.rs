@@ -42,7 +42,9 @@ pub fn release(step: &Step, package: &str) -> Result<PathBuf> {
 /// cargo is set up to put it.
 fn executable(cargo: &mut Command, package: &str) -> Result<PathBuf> {
     cargo
-        .args(["--package", package, "--bin", package])
+        // Features are settled for the whole workspace, so that no program has
+        // its own variants of what the others have built.
+        .args(["--workspace", "--bin", package])
         .args(["--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());

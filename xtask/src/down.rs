@@ -20,6 +20,9 @@ pub fn down(topology: &Topology) -> Result<()> {
         paths::state(&topology.cluster),
         paths::run(&topology.cluster),
     );
+    if topology.cluster == "kontiki" {
+        crate::apiserver::stop()?;
+    }
     if state.exists() {
         let processes = Processes::new(&state)?;
         let names = processes.names();

@@ -8,6 +8,7 @@
 //! machine live in namespaces without a default route, and the only way in is a
 //! forwarder on 127.0.0.1.
 
+pub mod apiserver;
 pub mod app;
 pub mod build;
 pub mod cluster;

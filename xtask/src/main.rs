@@ -8,7 +8,7 @@ use xtask::kubectl::Kubectl;
 use xtask::progress::{Steps, say};
 use xtask::topology::Topology;
 use xtask::up::bring_up;
-use xtask::{build, down, forwarder, install, status, suite};
+use xtask::{apiserver, build, down, forwarder, install, status, suite};
 
 /// Kontiki's commands for trying and developing it.
 #[derive(Parser)]
@@ -24,7 +24,14 @@ enum Command {
     Up,
     /// Bring up one server and one node.
     Dev,
-    /// Take away what `up` or `dev` made.
+    /// Start one server with store and API alone, afresh, on 127.0.0.1; its
+    /// administrator's credentials are in `.kontiki/corpus.kubeconfig`.
+    Apiserver {
+        /// Port of the API; the next two are for the etcd API and peers.
+        #[arg(long, default_value_t = 17_443)]
+        port: u16,
+    },
+    /// Take away what `up`, `dev` or `apiserver` made.
     Down {
         /// The cluster.
         #[arg(long, default_value = "kontiki")]
@@ -46,6 +53,13 @@ enum Command {
         /// One line of JSON a run.
         #[arg(long)]
         json: bool,
+    },
+    /// Measure what Kontiki costs. `cargo xtask bench help` lists the benches.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// The bench and its options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        words: Vec<String>,
     },
     /// Forward ports of 127.0.0.1 into a namespace (started by `up`).
     #[command(hide = true)]
@@ -69,6 +83,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Up => up(Topology::new("kontiki", 3, 2)),
         Command::Dev => up(Topology::single("dev")),
+        Command::Apiserver { port } => start_apiserver(port),
         Command::Down { cluster } => {
             install::require_root("to remove network namespaces")?;
             let topology = if cluster == "dev" {
@@ -82,6 +97,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Test { only } => suite::run(only.as_deref()),
         Command::Failover { pause, times, json } => failover(pause, times, json),
+        Command::Bench { words } => bench(&words),
         Command::Forward {
             namespace,
             forwards,
@@ -106,6 +122,32 @@ fn up(topology: Topology) -> Result<()> {
     let page = bring_up(&steps, &cluster, &kubectl)?;
     let table = status::table(&cluster, &kubectl, &page)?;
     std::io::stdout().write_all(table.as_bytes())?;
+    Ok(())
+}
+
+fn bench(words: &[String]) -> Result<()> {
+    install::require_root("to make network namespaces and containers")?;
+    let steps = Steps::new();
+    steps.step("packages", install::run_packages)?;
+    let kontiki = steps.step("kontiki", |step| build::release(step, "kontiki"))?;
+    let program = steps.step("kontiki-bench", |step| {
+        build::release(step, "kontiki-bench")
+    })?;
+    let mut command = std::process::Command::new(program);
+    command.args(words).env("KONTIKI_BINARY", kontiki);
+    xtask::shell::interactive(command.current_dir(xtask::paths::root()))
+}
+
+fn start_apiserver(port: u16) -> Result<()> {
+    let steps = Steps::new();
+    let kubectl = steps.step("kubectl", |step| install::kubectl("1.36", step))?;
+    let binary = steps.step("kontiki", |step| build::release(step, "kontiki"))?;
+    let url = steps.step("server", |_| apiserver::start(&binary, &kubectl, port))?;
+    let text = format!(
+        "{url} is ready; its data is gone with the next start.\n\nexport KUBECONFIG={}\n",
+        apiserver::kubeconfig().display()
+    );
+    std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }
 

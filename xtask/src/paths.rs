@@ -9,7 +9,9 @@ pub fn root() -> PathBuf {
     // Every package lies one or two folders below the checkout's root.
     let package = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    let root = package.ancestors().find(|dir| dir.join("Cargo.lock").is_file());
+    let root = package
+        .ancestors()
+        .find(|dir| dir.join("Cargo.lock").is_file());
     root.unwrap_or(&package).to_owned()
 }
 

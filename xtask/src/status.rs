@@ -2,9 +2,19 @@
 
 use crate::cluster::Cluster;
 use crate::kubectl::Kubectl;
+use crate::shell;
 use anyhow::Result;
 use serde_json::Value;
 use std::fmt::Write as _;
+
+/// The store's members as they see themselves; empty if they cannot be asked.
+fn members(cluster: &Cluster) -> Vec<Value> {
+    let dir = cluster.state().join("etcd");
+    let mut status = shell::command(&cluster.binary().to_string_lossy(), ["status", "--json"]);
+    status.arg("--etcd-dir").arg(dir);
+    let rows = shell::output(&mut status).and_then(|text| Ok(serde_json::from_str(&text)?));
+    rows.unwrap_or_default()
+}
 
 fn items(kubectl: &Kubectl, args: &[&str]) -> Result<Vec<Value>> {
     let mut args = args.to_vec();
@@ -24,24 +34,30 @@ fn text(value: &Value) -> &str {
 pub fn table(cluster: &Cluster, kubectl: &Kubectl, page: &str) -> Result<String> {
     let mut out = String::new();
     let ports = cluster.ports()?;
-    writeln!(out, "SERVERS")?;
+    let members = members(cluster);
+    writeln!(out, "MEMBERS")?;
     for server in cluster.topology.servers() {
         let running = cluster
             .processes
             .alive(&crate::cluster::server_process(server))
             .is_some();
-        let state = if running { "running" } else { "stopped" };
+        let member = members.iter().find(|row| text(&row["name"]) == server.name);
+        let role = match (running, member) {
+            (true, Some(row)) => text(&row["role"]),
+            (true, None) => "running",
+            (false, _) => "stopped",
+        };
         writeln!(
             out,
-            "  {:<8} {:<12} {state}",
+            "  {:<8} {:<12} {role}",
             server.name,
             server.address.to_string()
         )?;
     }
-    writeln!(out, "LEADERS")?;
+    writeln!(out, "LEASES")?;
     for lease in items(kubectl, &["get", "leases", "-n", "kube-system"])? {
         let name = text(&lease["metadata"]["name"]);
-        if ["kontiki-store", "kube-scheduler", "kube-controller-manager"].contains(&name) {
+        if ["kube-scheduler", "kube-controller-manager"].contains(&name) {
             writeln!(
                 out,
                 "  {name:<24} {}",

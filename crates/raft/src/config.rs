@@ -7,8 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Gives the current trace's W3C trace parent, so that apply can join the caller's trace.
-pub type TraceSource = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+/// Carries a request's trace through the log, as a W3C trace parent.
+pub trait TraceContext: Send + Sync {
+    /// The trace parent of the current span, if that is being traced.
+    fn current(&self) -> Option<String>;
+
+    /// Makes `span` a child of the span that a trace parent names.
+    fn join(&self, span: &tracing::Span, parent: &str);
+}
 
 /// A member of the cluster's first configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,8 +138,8 @@ pub struct ReplicatedConfig {
     pub limits: StoreLimits,
     /// Compact what is older than this, as often as this; `None`: never.
     pub auto_compaction: Option<Duration>,
-    /// Where the current trace parent comes from.
-    pub trace_source: Option<TraceSource>,
+    /// How traces are carried; `None`: they end here.
+    pub traces: Option<Arc<dyn TraceContext>>,
 }
 
 /// A configuration that cannot work.
@@ -176,7 +182,7 @@ impl ReplicatedConfig {
             timing: Timing::default(),
             limits: StoreLimits::default(),
             auto_compaction: Some(Duration::from_secs(300)),
-            trace_source: None,
+            traces: None,
         }
     }
 

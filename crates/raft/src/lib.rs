@@ -46,7 +46,7 @@ mod wire {
 }
 
 pub use config::{
-    ConfigError, InitialMember, PeerTls, ReplicatedConfig, StoreLimits, Timing, TraceSource,
+    ConfigError, InitialMember, PeerTls, ReplicatedConfig, StoreLimits, Timing, TraceContext,
 };
 pub use net::{Network, PeerListener, PeerStream, TcpNetwork};
 pub use store::{Environment, ReplicatedStore, StartError};

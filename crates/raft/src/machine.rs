@@ -1,5 +1,6 @@
 //! The consensus library's view of the MVCC state machine.
 
+use crate::config::TraceContext;
 use crate::lessor::Lessor;
 use crate::metrics::Metrics;
 use crate::position::Position;
@@ -32,6 +33,7 @@ pub(crate) struct Machine {
     pub lessor: Arc<Lessor>,
     pub status: Arc<StatusBoard>,
     pub metrics: Arc<Metrics>,
+    pub traces: Option<Arc<dyn TraceContext>>,
     /// Index of the last applied entry.
     pub applied: watch::Sender<u64>,
 }
@@ -102,15 +104,8 @@ impl Machine {
         if entries.is_empty() {
             return Ok(());
         }
-        let span = tracing::debug_span!(
-            "apply",
-            entries = entries.len(),
-            index = self.position.applied.map_or(0, |id| id.index),
-            traceparent = traces
-                .first()
-                .map_or("", |trace| std::str::from_utf8(trace).unwrap_or_default()),
-        );
-        let _entered = span.enter();
+        // They end with this function.
+        let _spans = self.spans(&traces, entries.len());
         let started = Instant::now();
         let outcomes = may_block(|| self.content.apply(&entries, self.position.encode()))
             .map_err(|error| self.fatal(&error))?;
@@ -131,6 +126,24 @@ impl Machine {
             responder.send(());
         }
         Ok(())
+    }
+
+    /// A span in each of the traces that these entries belong to.
+    fn spans(&self, traces: &[bytes::Bytes], entries: usize) -> Vec<tracing::Span> {
+        let Some(context) = &self.traces else {
+            return Vec::new();
+        };
+        let index = self.position.applied.map_or(0, |id| id.index);
+        let parents = traces
+            .iter()
+            .filter_map(|joined| std::str::from_utf8(joined).ok())
+            .flat_map(|joined| joined.split(','));
+        let joined = parents.map(|parent| {
+            let span = tracing::info_span!(parent: None, "raft apply", index, entries);
+            context.join(&span, parent);
+            span
+        });
+        joined.collect()
     }
 
     fn tell_lessor(&self, commands: &[Command], outcomes: &[Outcome]) {

@@ -7,7 +7,7 @@
 
 use crate::forward::Forwarder;
 use crate::replica::{Proposed, Replica};
-use crate::types::Proposal;
+use crate::types::{Proposal, TRACES_BYTES_MAX};
 use bytes::Bytes;
 use kontiki_mvcc::{Applied, Command, Outcome, encode_batch};
 use kontiki_store::{Op, StoreError, TxnRequest};
@@ -136,10 +136,8 @@ async fn drive(
         .into_iter()
         .map(|pending| ((pending.command, pending.trace), pending.answer))
         .unzip();
-    let trace = commands
-        .iter()
-        .find_map(|(_, trace)| trace.clone())
-        .unwrap_or_default();
+    let traces = commands.iter().filter_map(|(_, trace)| trace.as_deref());
+    let trace = join_traces(traces);
     let commands: Vec<Command> = commands.into_iter().map(|(command, _)| command).collect();
     let encoded = encode_batch(&commands);
     drop(commands);
@@ -163,6 +161,21 @@ async fn drive(
             }
         }
     }
+}
+
+/// As many trace parents as a proposal may carry, separated by commas.
+fn join_traces<'a>(traces: impl Iterator<Item = &'a str>) -> String {
+    let mut joined = String::new();
+    for trace in traces {
+        if joined.len() + 1 + trace.len() > TRACES_BYTES_MAX {
+            break;
+        }
+        if !joined.is_empty() {
+            joined.push(',');
+        }
+        joined.push_str(trace);
+    }
+    joined
 }
 
 async fn see_through(

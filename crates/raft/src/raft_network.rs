@@ -177,7 +177,15 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let requests = input.map(|request| append_request(&request));
+            let mut input = input;
+            // openraft waits out its back-off inside this stream. A peer that is
+            // away must not be called before that, or it is called in a hot loop.
+            let Some(first) = input.next().await else {
+                return Ok(futures::stream::empty().boxed());
+            };
+            let requests = futures::stream::iter([first])
+                .chain(input)
+                .map(|request| append_request(&request));
             let answers = within(option.soft_ttl(), self.replication.append(requests)).await?;
             let answers = answers.map(|answer| {
                 answer

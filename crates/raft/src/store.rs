@@ -41,6 +41,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tracing::Instrument;
 
 /// Entries in one replication request; bounds its bytes together with the batch's.
 const PAYLOAD_ENTRIES_MAX: u64 = 32;
@@ -179,6 +180,7 @@ impl ReplicatedStore {
             content: content.clone(),
             position,
             waiters: waiters.clone(),
+            traces: config.traces.clone(),
             lessor: lessor.clone(),
             status: status.clone(),
             metrics: metrics.clone(),
@@ -300,16 +302,15 @@ impl ReplicatedStore {
         }
     }
 
-    fn trace(&self) -> Option<String> {
-        self.replica
-            .config
-            .trace_source
-            .as_ref()
-            .and_then(|source| source())
-    }
-
     async fn propose(&self, command: Command) -> Result<Applied, StoreError> {
-        self.proposer.propose(command, self.trace()).await
+        let traces = self.replica.config.traces.as_ref();
+        let Some(traces) = traces.filter(|traces| traces.current().is_some()) else {
+            return self.proposer.propose(command, None).await;
+        };
+        let span = tracing::info_span!("raft propose");
+        // Apply becomes a child of this span, on every replica.
+        let trace = span.in_scope(|| traces.current());
+        self.proposer.propose(command, trace).instrument(span).await
     }
 
     /// Asks whoever leads, again after a change, until the request's time is over.

@@ -72,14 +72,17 @@ pub(crate) struct Origin {
 
 const PROPOSAL_VERSION: u8 = 1;
 const PROPOSAL_HEADER_BYTES: usize = 26;
+/// Room for four trace parents; their length is one byte of the header.
+pub(crate) const TRACES_BYTES_MAX: usize = 255;
 
 impl Proposal {
-    /// `trace` is a W3C trace parent, empty when there is none.
-    pub(crate) fn new(origin: Origin, trace: &str, commands: &[u8]) -> Self {
-        let trace = if trace.len() > usize::from(u8::MAX) {
+    /// `traces` are W3C trace parents, separated by commas; they are dropped if
+    /// they are longer than [`TRACES_BYTES_MAX`].
+    pub(crate) fn new(origin: Origin, traces: &str, commands: &[u8]) -> Self {
+        let trace = if traces.len() > TRACES_BYTES_MAX {
             ""
         } else {
-            trace
+            traces
         };
         let mut bytes =
             BytesMut::with_capacity(PROPOSAL_HEADER_BYTES + trace.len() + commands.len());
@@ -93,7 +96,7 @@ impl Proposal {
         Self(bytes.freeze())
     }
 
-    /// The origin, the trace parent and the encoded commands.
+    /// The origin, the trace parents and the encoded commands.
     pub(crate) fn parse(&self) -> Result<(Origin, Bytes, Bytes), io::Error> {
         let mut bytes = self.0.clone();
         let wrong = |what: &str| {

@@ -4,12 +4,12 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, Tra
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// The `traceparent` of the current span; `None` when it is not being traced.
+/// The `traceparent` of the current span; `None` when it is not exported.
 #[must_use]
 pub fn current_traceparent() -> Option<String> {
     let context = Span::current().context();
     let span = context.span().span_context().clone();
-    span.is_valid().then(|| {
+    (span.is_valid() && span.is_sampled()).then(|| {
         format!(
             "00-{}-{}-{:02x}",
             span.trace_id(),

@@ -14,7 +14,7 @@ pub mod scratch;
 
 pub use fixture::{CLUSTER, VERSIONS, cluster, kubectl, kubectl_of};
 pub use process::{Background, Output, run, run_with_input, script};
-pub use scratch::Scratch;
+pub use scratch::{Scratch, pod};
 
 use std::time::{Duration, Instant};
 

@@ -84,13 +84,18 @@ pub fn run(command: &mut Command) -> Output {
 /// If it cannot be run or does not end.
 #[track_caller]
 pub fn run_with_input(command: &mut Command, input: &str) -> Output {
+    try_run(command, input).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Runs a program to its end; an error says why that was not possible.
+pub fn try_run(command: &mut Command, input: &str) -> Result<Output, String> {
     let shown = format!("{command:?}");
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("cannot run {shown}: {error}"));
+        .map_err(|error| format!("cannot run {shown}: {error}"))?;
     let mut stdin = child.stdin.take().expect("was piped");
     let input = input.to_owned();
     // A program that does not read all of it is not wrong.
@@ -105,17 +110,17 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Output {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{shown} does not end");
+            return Err(format!("{shown} does not end"));
         }
         thread::sleep(Duration::from_millis(5));
     };
     writer.join().expect("never panics");
-    Output {
+    Ok(Output {
         command: shown,
         code: status.code(),
         stdout: stdout.join().expect("never panics"),
         stderr: stderr.join().expect("never panics"),
-    }
+    })
 }
 
 fn read_all(mut from: impl std::io::Read + Send + 'static) -> thread::JoinHandle<String> {

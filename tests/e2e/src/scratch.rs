@@ -1,6 +1,6 @@
 //! A namespace for one test.
 
-use crate::process::{Output, run, run_with_input, script};
+use crate::process::{Output, run, run_with_input, script, try_run};
 use crate::{eventually, fixture};
 use serde_json::Value;
 use std::process::Command;
@@ -131,15 +131,21 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        // Nothing in here may panic: that would end all tests, not this one.
+        let ask = |args: &[&str]| {
+            let mut command = self.command(&["--request-timeout=20s"]);
+            try_run(command.args(args), "")
+        };
         if std::thread::panicking() {
             // Somebody will want to know what was there.
-            let shown = self.run(&["get", "all,events", "-o", "wide"]);
+            let shown = match ask(&["get", "all,events", "-o", "wide"]) {
+                Ok(output) => output.stdout + &output.stderr,
+                Err(error) => error,
+            };
             let mut stderr = std::io::stderr();
-            let _ = std::io::Write::write_all(&mut stderr, shown.stdout.as_bytes());
+            let _ = std::io::Write::write_all(&mut stderr, shown.as_bytes());
         }
-        let _ = self
-            .kubectl
-            .run(&["delete", "namespace", &self.namespace, "--wait=false"]);
+        let _ = ask(&["delete", "namespace", &self.namespace, "--wait=false"]);
     }
 }
 

@@ -73,6 +73,10 @@ impl Drop for Place {
     }
 }
 
+/// Marks a response whose body goes on until somebody ends it.
+#[derive(Clone, Copy, Debug)]
+pub struct LongRunning;
+
 /// Answers one request. A panic becomes a 500 and ends nothing else.
 pub async fn handle(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
@@ -88,6 +92,9 @@ pub async fn handle(inner: Arc<Inner>, request: Request<Body>) -> Response<Body>
         "request",
         method = %parts.method, path = %parts.uri.path(), code = tracing::field::Empty
     );
+    if let Some(parent) = parts.headers.get("traceparent") {
+        kontiki_telemetry::set_parent(&span, parent.to_str().unwrap_or_default());
+    }
     let plain = plain_encoder(&parts, &query);
     let work = answer(inner.clone(), parts, body, query, info.clone());
     let mut response = match AssertUnwindSafe(work.instrument(span.clone()))
@@ -104,6 +111,9 @@ pub async fn handle(inner: Arc<Inner>, request: Request<Body>) -> Response<Body>
     };
     if let Some(id) = audit_id {
         response.headers_mut().insert(AUDIT_ID, id);
+    }
+    if info.is_long_running() {
+        response.extensions_mut().insert(LongRunning);
     }
     span.record("code", response.status().as_u16());
     observe(&inner, &info, response.status().as_u16(), started);

@@ -1,8 +1,10 @@
 //! The accept loop: one TLS port for REST, watches, streams and gRPC.
 
+use super::handler::LongRunning;
 use crate::server::ApiServer;
 use axum::Router;
 use axum::body::Body;
+use futures::StreamExt;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -100,12 +102,14 @@ impl Connection {
             Err(_) => return,
         };
         let peer = self.peer(tls.get_ref().1.peer_certificates());
+        let cancel = self.cancel.clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             answer(
                 self.server.clone(),
                 self.config.grpc.clone(),
                 peer.clone(),
                 request,
+                cancel.clone(),
             )
         });
         let mut builder = Builder::new(TokioExecutor::new());
@@ -147,6 +151,7 @@ async fn answer(
     grpc: Option<Router>,
     peer: Option<Peer>,
     request: Request<Incoming>,
+    cancel: CancellationToken,
 ) -> Result<Response<Body>, Infallible> {
     let mut request = request.map(Body::new);
     if let Some(peer) = peer {
@@ -159,5 +164,12 @@ async fn answer(
     if is_grpc && let Some(router) = grpc {
         return router.oneshot(request).await;
     }
-    Ok(server.handle(request).await)
+    let response = server.handle(request).await;
+    if response.extensions().get::<LongRunning>().is_none() {
+        return Ok(response);
+    }
+    // A watch would hold the connection, and so the server, until its client goes.
+    // Ended like this it is complete: the client watches on from another server.
+    let until = cancel.cancelled_owned();
+    Ok(response.map(|body| Body::from_stream(body.into_data_stream().take_until(until))))
 }

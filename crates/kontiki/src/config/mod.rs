@@ -4,7 +4,7 @@ mod agent;
 mod server;
 
 pub use agent::AgentConfig;
-pub use server::{ServerConfig, host_port as config_host_port};
+pub use server::{Component, ServerConfig, host_port as config_host_port};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;

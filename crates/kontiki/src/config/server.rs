@@ -45,6 +45,9 @@ pub struct ServerConfig {
     /// Address of the cluster's DNS; by default the tenth of `serviceCIDR`.
     #[serde(rename = "clusterDNS")]
     pub cluster_dns: Option<Ipv4Addr>,
+    /// What runs beside store and API; by default everything.
+    #[serde(default = "Component::all")]
+    pub components: Vec<Component>,
     /// More names and addresses by which clients reach this server.
     #[serde(default)]
     pub extra_names: Vec<String>,
@@ -61,6 +64,24 @@ pub struct ServerAddress {
     pub name: String,
     /// Its host name or address, without a port.
     pub address: String,
+}
+
+/// What a server can run beside store and API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Component {
+    /// Finds nodes for pods.
+    Scheduler,
+    /// The control loops.
+    ControllerManager,
+    /// The Service by which the cluster's DNS is known.
+    Dns,
+}
+
+impl Component {
+    fn all() -> Vec<Self> {
+        vec![Self::Scheduler, Self::ControllerManager, Self::Dns]
+    }
 }
 
 fn data_dir() -> PathBuf {
@@ -142,6 +163,11 @@ impl ServerConfig {
             })
     }
 
+    /// Whether a component runs in this server.
+    pub fn runs(&self, component: Component) -> bool {
+        self.components.contains(&component)
+    }
+
     /// `host:port` of every server's API.
     pub fn api_addresses(&self) -> Vec<String> {
         self.servers
@@ -198,6 +224,14 @@ mod tests {
         assert_eq!(config.service_address(), Ipv4Addr::new(10, 96, 0, 1));
         assert_eq!(config.dns_address(), Ipv4Addr::new(10, 96, 0, 10));
         assert_eq!(config.api_addresses()[2], "10.0.0.3:6443");
+        assert!(config.runs(Component::Scheduler) && config.runs(Component::ControllerManager));
+    }
+
+    #[test]
+    fn only_the_components_that_are_named_run() {
+        let config = parse(&format!("{THREE}components: [scheduler]")).expect("valid");
+        assert!(config.runs(Component::Scheduler));
+        assert!(!config.runs(Component::ControllerManager) && !config.runs(Component::Dns));
     }
 
     #[test]

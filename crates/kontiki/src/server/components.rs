@@ -1,7 +1,7 @@
 //! Scheduler and controllers: warm on every server, active on one.
 
 use super::certificates::Certificates;
-use crate::config::ServerConfig;
+use crate::config::{Component, ServerConfig};
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use kontiki_apiserver::ApiServer;
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Starts both; `tasks` ends when their leases have been released.
+/// Starts those that the configuration names; `tasks` ends when their leases have been released.
 pub fn start(
     config: &ServerConfig,
     api: &ApiServer,
@@ -29,15 +29,19 @@ pub fn start(
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) {
-    start_scheduler(config, api, &mut metrics.write(), tasks, cancel);
-    start_controllers(
-        config,
-        api,
-        certificates,
-        &mut metrics.write(),
-        tasks,
-        cancel,
-    );
+    if config.runs(Component::Scheduler) {
+        start_scheduler(config, api, &mut metrics.write(), tasks, cancel);
+    }
+    if config.runs(Component::ControllerManager) {
+        start_controllers(
+            config,
+            api,
+            certificates,
+            &mut metrics.write(),
+            tasks,
+            cancel,
+        );
+    }
 }
 
 fn elector(config: &ServerConfig, client: &Client, name: &str) -> LeaderElector {

@@ -9,7 +9,7 @@ mod dns_service;
 mod listener;
 mod store;
 
-use crate::config::ServerConfig;
+use crate::config::{Component, ServerConfig};
 use access::Access;
 use anyhow::{Context, Result};
 use backend::NodeBackend;
@@ -91,15 +91,15 @@ async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
     access.follow(&own, &serving);
     let (server, stop) = (api.clone(), serving.clone());
     tasks.spawn(async move { server.bootstrap(stop).await });
-    tasks.spawn({
+    if config.runs(Component::Dns) {
         let ensured = dns_service::ensure(own, config.clone());
         let stop = serving.clone();
-        async move {
+        tasks.spawn(async move {
             stop.run_until_cancelled_owned(ensured)
                 .await
-                .unwrap_or_default()
-        }
-    });
+                .unwrap_or_default();
+        });
+    }
 
     let authority = certificates.secrets().cluster.clone();
     let backend = NodeBackend::new(

@@ -3,10 +3,23 @@
 use super::certificates::Certificates;
 use crate::config::{ServerConfig, config_host_port};
 use anyhow::{Context, Result};
-use kontiki_raft::{InitialMember, ReplicatedConfig, ReplicatedStore};
+use kontiki_raft::{InitialMember, ReplicatedConfig, ReplicatedStore, TraceContext};
 use kontiki_rocks::{RocksEngine, RocksOptions};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
+
+/// Carries traces through the log.
+struct Traces;
+
+impl TraceContext for Traces {
+    fn current(&self) -> Option<String> {
+        kontiki_telemetry::current_traceparent()
+    }
+
+    fn join(&self, span: &tracing::Span, parent: &str) {
+        kontiki_telemetry::set_parent(span, parent);
+    }
+}
 
 /// Starts this server's replica. It serves once a quorum of replicas is there.
 pub async fn start(
@@ -39,7 +52,7 @@ pub async fn start(
             config_host_port(&own.address, config.etcd_port)
         )],
         tls: Some(certificates.peers()?),
-        trace_source: Some(Arc::new(kontiki_telemetry::current_traceparent)),
+        traces: Some(Arc::new(Traces)),
         ..ReplicatedConfig::new(dir.join("log"), &own.name, members)
     };
     let store = ReplicatedStore::start(replicated, Arc::new(engine), registry)

@@ -37,7 +37,7 @@ fn freezing_the_leader_under_load_loses_no_write_and_no_fetch() {
 }
 
 /// The containers of the application: id, start time and restarts.
-fn containers() -> BTreeMap<String, String> {
+pub(crate) fn containers() -> BTreeMap<String, String> {
     let path = "jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].containerID} \
                 {.status.containerStatuses[0].state.running.startedAt} \
                 {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}";
@@ -51,7 +51,7 @@ fn containers() -> BTreeMap<String, String> {
     listed.lines().filter_map(split).collect()
 }
 
-fn wait_ready() {
+pub(crate) fn wait_ready() {
     cluster()
         .wait_ready(&kubectl(), Duration::from_secs(60))
         .expect("the API is ready");

@@ -5,6 +5,7 @@
 
 mod access;
 mod application;
+mod bad_days;
 mod commands;
 mod disruption;
 mod etcd;

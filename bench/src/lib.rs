@@ -1,0 +1,8 @@
+//! Measuring what Kontiki costs, and what it feels like to use.
+//!
+//! **Invariant:** nothing here passes or fails: a bench prints what it saw, and
+//! readers judge.
+
+pub mod cluster;
+pub mod figures;
+pub mod usage;

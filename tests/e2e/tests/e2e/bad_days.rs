@@ -1,0 +1,234 @@
+//! Full disks, torn logs, a runtime that is down, a clock that is wrong: a clear
+//! error, the rest goes on, and nothing acknowledged is lost.
+
+use crate::disruption::{containers, wait_ready};
+use kontiki_e2e::{Output, Scratch, cluster, eventually, fixture, kubectl, process};
+use nix::sys::signal::Signal;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use xtask::cluster::server_process;
+use xtask::topology::{API_PORT, Machine};
+use xtask::up::service_address;
+
+fn server(number: usize) -> Machine {
+    let mut servers = cluster().topology.servers();
+    servers.nth(number).expect("three servers").clone()
+}
+
+/// The folder of a server's store.
+fn store(server: &Machine) -> PathBuf {
+    cluster()
+        .state()
+        .join("data")
+        .join(&server.name)
+        .join("store")
+}
+
+fn kill(server: &Machine) {
+    let process = server_process(server);
+    let processes = &cluster().processes;
+    processes
+        .signal(&process, Signal::SIGKILL)
+        .expect("is alive");
+    eventually("it has ended", || {
+        processes.alive(&process).is_none().then_some(())
+    });
+}
+
+/// kubectl that asks one server and no other.
+fn kubectl_at(server: &Machine, args: &[&str]) -> Output {
+    let client = &cluster().topology.client().name;
+    let net = xtask::netns::path(&cluster().topology.namespace(client));
+    let asked = kubectl().command(args);
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--net={}", net.display()))
+        .arg("--")
+        .arg(asked.get_program())
+        .args(asked.get_args())
+        .arg(format!("--server=https://{}:{API_PORT}", server.address));
+    process::run(&mut command)
+}
+
+fn all_have_caught_up() {
+    eventually("every server has everything", || {
+        let revisions = fixture::revisions();
+        (revisions.len() == 3 && revisions.iter().max() == revisions.iter().min()).then_some(())
+    });
+}
+
+fn newest_segment(server: &Machine) -> PathBuf {
+    let folder = store(server).join("log/wal");
+    let files = std::fs::read_dir(&folder)
+        .expect("the log's folder")
+        .flatten();
+    let segments = files
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    segments.max().expect("a segment")
+}
+
+#[test]
+fn a_torn_end_of_the_log_is_cut_and_nothing_acknowledged_is_lost() {
+    let victim = server(1);
+    let scratch = Scratch::new("torn");
+    for number in 0..20 {
+        let name = format!("before-{number}");
+        scratch.clean(&["create", "configmap", &name]);
+    }
+    kill(&victim);
+    // What a crash in the middle of a write leaves: the start of a record, and noise.
+    let segment = newest_segment(&victim);
+    let written = std::fs::read(&segment).expect("reads");
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&segment)
+        .expect("opens");
+    let torn = &written[written.len() / 2..][..200];
+    file.write_all(torn).expect("appends");
+    drop(file);
+    cluster().start_server(&victim).expect("starts");
+    all_have_caught_up();
+    let listed = kubectl_at(
+        &victim,
+        &["get", "configmaps", "-n", &scratch.namespace, "-o", "name"],
+    );
+    assert_eq!(listed.clean().matches("before-").count(), 20);
+    scratch.clean(&["create", "configmap", "after"]);
+}
+
+/// A small file system in place of a folder, with what was in the folder.
+struct SmallDisk<'a> {
+    folder: &'a Path,
+    aside: PathBuf,
+}
+
+impl<'a> SmallDisk<'a> {
+    fn new(folder: &'a Path, room_mebibytes: u64) -> Self {
+        let aside = folder.with_extension("aside");
+        std::fs::rename(folder, &aside).expect("renames");
+        std::fs::create_dir(folder).expect("makes");
+        let used = process::run(Command::new("du").arg("-sm").arg(&aside)).clean();
+        let used: u64 = used
+            .split_whitespace()
+            .next()
+            .and_then(|word| word.parse().ok())
+            .expect("du prints a number");
+        let size = format!("size={}m", used + room_mebibytes);
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(folder);
+        let _ = process::run(&mut mount).clean();
+        let disk = Self { folder, aside };
+        copy(&disk.aside, folder);
+        disk
+    }
+
+    /// Writes until nothing more fits; returns the file.
+    fn fill(&self) -> PathBuf {
+        let path = self.folder.join("filling");
+        let mut file = std::fs::File::create(&path).expect("creates");
+        let block = vec![1; 64 << 10];
+        while file.write_all(&block).is_ok() {}
+        let _ = file.write_all(&block[..4096]);
+        path
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let kept = self.folder.with_extension("kept");
+        let _ = std::fs::create_dir(&kept);
+        copy(self.folder, &kept);
+        let _ = process::try_run(Command::new("umount").arg(self.folder), "");
+        let _ = std::fs::remove_dir(self.folder);
+        let _ = std::fs::rename(&kept, self.folder);
+        let _ = std::fs::remove_dir_all(&self.aside);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(from.join(".")).arg(to);
+    let _ = process::try_run(&mut copy, "");
+}
+
+#[test]
+fn a_server_with_a_full_disk_says_so_while_the_others_go_on() {
+    let victim = server(2);
+    let spared = server(0);
+    let scratch = Scratch::new("full");
+    cluster()
+        .processes
+        .stop(&server_process(&victim))
+        .expect("stops");
+    let folder = store(&victim);
+    let disk = SmallDisk::new(&folder, 16);
+    cluster().start_server(&victim).expect("starts");
+    all_have_caught_up();
+    let filling = disk.fill();
+    let in_namespace = ["-n", scratch.namespace.as_str()];
+    for number in 0..30 {
+        let name = format!("while-full-{number}");
+        let mut args = vec!["create", "configmap", &name, "--from-literal=key=value"];
+        args.extend(in_namespace);
+        let _ = kubectl_at(&spared, &args).clean();
+    }
+    eventually("the server says that its disk is full", || {
+        let ready = kubectl_at(&victim, &["get", "--raw", "/readyz?verbose"]);
+        let said = ready.stdout + &ready.stderr;
+        let log = std::fs::read_to_string(cluster().processes.log(&server_process(&victim)));
+        (said.contains("[-]") && log.unwrap_or_default().contains("full")).then_some(())
+    });
+    std::fs::remove_file(filling).expect("removes");
+    all_have_caught_up();
+    eventually("it serves again", || {
+        let ready = kubectl_at(&victim, &["get", "--raw", "/readyz"]);
+        (ready.code == Some(0)).then_some(())
+    });
+    let mut args = vec!["get", "configmaps", "-o", "name"];
+    args.extend(in_namespace);
+    let listed = kubectl_at(&victim, &args).clean();
+    assert_eq!(listed.matches("while-full-").count(), 30);
+    cluster()
+        .processes
+        .stop(&server_process(&victim))
+        .expect("stops");
+    drop(disk);
+    cluster().start_server(&victim).expect("starts");
+    all_have_caught_up();
+}
+
+#[test]
+fn a_node_whose_containerd_is_down_is_not_ready_and_its_containers_run_on() {
+    let address = service_address(&kubectl(), "web").expect("an address");
+    let before = containers();
+    let node = cluster().topology.nodes().last().expect("a node").clone();
+    let containerd = format!("{}-containerd", node.name);
+    cluster()
+        .processes
+        .signal(&containerd, Signal::SIGKILL)
+        .expect("is alive");
+    let ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status} {.status.conditions[?(@.type=='Ready')].message}";
+    eventually("the node is not ready, and says why", || {
+        let said = kubectl().run(&["get", "node", &node.name, "-o", ready]);
+        let said = said.unwrap_or_default();
+        (said.starts_with("False") && said.contains("container runtime is down")).then_some(())
+    });
+    for _ in 0..10 {
+        cluster()
+            .fetch(address, Duration::from_secs(5))
+            .expect("the page, from its containers");
+    }
+    cluster().start_node(&node, &kubectl()).expect("starts");
+    wait_ready();
+    assert_eq!(containers(), before);
+    let scratch = Scratch::new("runtime");
+    let pod = kontiki_e2e::pod("back", "echo back; sleep 3600");
+    let placed = pod.replace("spec:\n", &format!("spec:\n  nodeName: {}\n", node.name));
+    scratch.apply(&placed);
+    scratch.clean(&["wait", "--for=condition=Ready", "pod/back", "--timeout=90s"]);
+}
