@@ -2,6 +2,7 @@
 //! history and old log.
 
 use crate::metrics::set;
+use crate::position::Position;
 use crate::replica::{Proposed, Replica};
 use crate::types::Proposal;
 use bytes::Bytes;
@@ -165,6 +166,17 @@ pub(crate) async fn compact(
     }
 }
 
+/// Index of the last entry that the state machine would have after a crash.
+async fn durable_index(replica: &Replica) -> Result<u64, std::io::Error> {
+    let content = replica.content.clone();
+    let meta = tokio::task::spawn_blocking(move || content.durable_meta())
+        .await
+        .map_err(std::io::Error::other)?
+        .map_err(std::io::Error::other)?;
+    let position = Position::decode(meta)?;
+    Ok(position.applied.map_or(0, |id| id.index))
+}
+
 /// Keeps the log short: makes the state machine durable, then purges what it holds.
 pub(crate) async fn shorten_log(replica: Arc<Replica>) {
     let limits = replica.config.limits;
@@ -187,7 +199,15 @@ pub(crate) async fn shorten_log(replica: Arc<Replica>) {
 
         let metrics = replica.raft_metrics();
         let applied = metrics.last_applied.map_or(0, |id| id.index);
-        let durable = metrics.snapshot.map_or(0, |id| id.index);
+        // Not openraft's newest snapshot: at a start that is what was replayed
+        // into memory, and the log may be the only durable home of that.
+        let durable = match durable_index(&replica).await {
+            Ok(durable) => durable,
+            Err(error) => {
+                tracing::error!(%error, "the state machine's durable position cannot be read; the log is kept whole");
+                continue;
+            }
+        };
         let large = health.bytes > limits.log_bytes_max;
         let due = applied.saturating_sub(durable) > limits.log_entries_max
             || (large && applied > asked_at);

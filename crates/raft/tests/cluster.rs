@@ -84,6 +84,35 @@ async fn writes_go_on_after_the_leader_dies_and_it_catches_up_from_its_own_disk(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_log_keeps_what_a_restart_replayed_until_it_is_durable() {
+    let mut cluster = Cluster::new(3, 11);
+    // The state machine is never made durable: all of it is in the log.
+    cluster.configure(1, |config| {
+        config.limits.log_entries_max = u64::MAX;
+        config.limits.log_entries_kept = 0;
+        config.limits.log_check_every = Duration::from_millis(1);
+    });
+    for at in 0..3 {
+        cluster.start(at).await;
+    }
+    cluster.wait_leader().await;
+    for number in 0..100 {
+        write(&cluster.store(0), &format!("key/{number}"), "x").await;
+    }
+    for life in 0..3 {
+        cluster.kill(1);
+        cluster.start(1).await;
+        // Each takes longer than the check of the log.
+        for number in 0..20 {
+            write(&cluster.store(1), &format!("life/{life}/{number}"), "x").await;
+        }
+    }
+    let expected = read_all(&cluster.store(0)).await.kvs;
+    assert_eq!(expected.len(), 160);
+    assert_eq!(read_all(&cluster.store(1)).await.kvs, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_member_whose_disk_was_lost_is_rebuilt_by_a_snapshot_and_votes_again() {
     let mut cluster = Cluster::started(3, 4).await;
     let leader = cluster.wait_leader().await;
