@@ -67,7 +67,10 @@ impl ApiServer {
     async fn ensure_until_done(&self, client: &Client, cancel: &CancellationToken) {
         let mut told = String::new();
         loop {
-            match self.ensure_all(client).await {
+            let Some(ensured) = cancel.run_until_cancelled(self.ensure_all(client)).await else {
+                return;
+            };
+            match ensured {
                 Ok(()) => break,
                 Err(status) if status.message == told => {}
                 Err(status) => {

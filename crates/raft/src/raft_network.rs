@@ -37,6 +37,12 @@ pub(crate) struct NetworkFactory {
 /// Calls one peer.
 pub(crate) struct PeerLink {
     target: u64,
+    /// Its name, for people.
+    name: String,
+    /// Whether its loss is told: by the heartbeats, which never pause.
+    tells: bool,
+    /// Whether the last append went wrong.
+    lost: bool,
     replication: Client,
     control: Client,
     snapshots: Client,
@@ -47,10 +53,30 @@ impl NetworkFactory {
         let client = |lane| self.peers.client(target, &node.peer_address, lane);
         PeerLink {
             target,
+            name: node.name.clone(),
+            tells: replication == Lane::Control,
+            lost: false,
             replication: client(replication),
             control: client(Lane::Control),
             snapshots: client(Lane::Snapshots),
         }
+    }
+}
+
+impl PeerLink {
+    /// Tells once that the peer is away, and once that it is back.
+    fn note<T>(&mut self, outcome: &Result<T, RPCError<TypeConfig>>) {
+        if !self.tells {
+            return;
+        }
+        match outcome {
+            Err(error) if !self.lost => {
+                tracing::warn!(peer = self.name, %error, "a peer cannot be reached");
+            }
+            Ok(_) if self.lost => tracing::info!(peer = self.name, "a peer is reached again"),
+            _ => {}
+        }
+        self.lost = outcome.is_err();
     }
 }
 
@@ -186,8 +212,9 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
             let requests = futures::stream::iter([first])
                 .chain(input)
                 .map(|request| append_request(&request));
-            let answers = within(option.soft_ttl(), self.replication.append(requests)).await?;
-            let answers = answers.map(|answer| {
+            let answers = within(option.soft_ttl(), self.replication.append(requests)).await;
+            self.note(&answers);
+            let answers = answers?.map(|answer| {
                 answer
                     .and_then(append_result)
                     .map_err(|status| failed(&status))

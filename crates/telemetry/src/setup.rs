@@ -68,8 +68,8 @@ pub enum TelemetryError {
 
 /// Overrides the configured filter, for a look at one process.
 const FILTER_VARIABLE: &str = "KONTIKI_LOG";
-/// The consensus library tells every step of every election at info.
-const DEFAULT_FILTER: &str = "info,openraft=warn";
+/// The consensus library tells every call that fails; the store tells it once.
+const DEFAULT_FILTER: &str = "info,openraft=error";
 
 /// Keeps traces flowing; flush them with [`Telemetry::shutdown`].
 pub struct Telemetry {

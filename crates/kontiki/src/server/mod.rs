@@ -89,12 +89,14 @@ async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
     let own = UserInfo::new(API_SERVER, &[MASTERS]).with_authenticated_group();
     let own = Client::new(api.api(own), "kube-apiserver");
     access.follow(&own, &serving);
-    let (server, stop) = (api.clone(), serving.clone());
-    tasks.spawn(async move { server.bootstrap(stop).await });
+    // What writes to the API ends before what serves it.
+    let mut components = JoinSet::new();
+    let (server, stop) = (api.clone(), cancel.clone());
+    components.spawn(async move { server.bootstrap(stop).await });
     if config.runs(Component::Dns) {
         let ensured = dns_service::ensure(own, config.clone());
-        let stop = serving.clone();
-        tasks.spawn(async move {
+        let stop = cancel.clone();
+        components.spawn(async move {
             stop.run_until_cancelled_owned(ensured)
                 .await
                 .unwrap_or_default();
@@ -127,7 +129,6 @@ async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
         }
     });
 
-    let mut components = JoinSet::new();
     components::start(
         &config,
         &api,
