@@ -41,7 +41,10 @@ const RUN: [Package; 8] = [
 ];
 
 /// For the tests.
-const TEST: [Package; 1] = [package("etcd-client", "/usr/bin/etcdctl")];
+const TEST: [Package; 2] = [
+    package("etcd-client", "/usr/bin/etcdctl"),
+    package("faketime", "/usr/bin/faketime"),
+];
 
 /// Installs what compiling needs.
 ///

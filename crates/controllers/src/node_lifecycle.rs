@@ -2,8 +2,9 @@
 //!
 //! All nodes are one key, because how fast nodes are tainted for eviction depends
 //! on the health of their whole zone. Silence is counted from when this process
-//! began to watch: after an outage of the control plane every lease is old, and
-//! no node shall be punished for that.
+//! last saw a heartbeat change, on a clock that never jumps: neither a node's clock
+//! nor this machine's can make a node look dead, nor an outage of the control plane,
+//! after which every lease is old.
 
 use crate::controller::Context;
 use crate::fields::{Condition, condition, flag, list, set_condition, text, until};
@@ -17,11 +18,15 @@ use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
+use tokio::time::Instant;
 
 const ALL: &str = "nodes";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// How often heartbeats are looked at, as upstream's `--node-monitor-period`: they
+/// are too many to be told of each.
+const MONITOR_PERIOD: Duration = Duration::from_secs(5);
 /// A zone in which this share is not ready is disrupted.
 const UNHEALTHY_SHARE: f64 = 0.55;
 /// Up to this size a disrupted zone sees no eviction at all.
@@ -29,21 +34,28 @@ const LARGE_ZONE: usize = 50;
 
 #[derive(Default)]
 pub(crate) struct NodeLifecycleController {
-    /// When each node was first seen by this process.
-    first_seen: Mutex<HashMap<String, Timestamp>>,
+    /// The newest heartbeat of each node.
+    heard: Mutex<HashMap<String, Heartbeat>>,
+}
+
+/// What a node said last, and when this process first saw that.
+struct Heartbeat {
+    renewed: String,
+    reported: String,
+    at: Instant,
 }
 
 pub(crate) struct State {
     nodes: Vec<Watched>,
-    grace: SignedDuration,
+    grace: Duration,
     rate: f64,
     secondary_rate: f64,
 }
 
-/// A node, and since when nothing was heard of it.
+/// A node, and for how long nothing was heard of it.
 pub(crate) struct Watched {
     node: SharedObject,
-    heard: Timestamp,
+    silent: Duration,
     never_reported: bool,
     pods: Vec<SharedObject>,
 }
@@ -82,26 +94,33 @@ impl Reconciler for NodeLifecycleController {
     }
 
     async fn observe(&self, context: &Context, _: &str) -> Result<Option<State>, Status> {
-        let now = context.clock.now();
+        let now = Instant::now();
         let nodes = context.caches.of(&NODES).list();
-        let mut first_seen = self.first_seen.lock();
-        first_seen.retain(|name, _| nodes.iter().any(|node| node.name() == name));
+        let mut heard = self.heard.lock();
+        heard.retain(|name, _| nodes.iter().any(|node| node.name() == name));
         let watched = nodes.into_iter().map(|node| {
-            let first = *first_seen.entry(node.name().to_owned()).or_insert(now);
             let lease = context.caches.get(&LEASES, LEASE_NAMESPACE, node.name());
             let renewed = lease
                 .as_ref()
-                .and_then(|l| l.str_at(&["spec", "renewTime"]));
+                .and_then(|lease| lease.str_at(&["spec", "renewTime"]))
+                .unwrap_or_default();
             let ready = condition(&node, "Ready");
-            let reported = ready.map(|ready| text(ready, "lastHeartbeatTime"));
-            let beats = [renewed, reported]
-                .into_iter()
-                .flatten()
-                .filter_map(time::parse);
-            // A clock that runs ahead does not make a node live longer.
-            let heard = beats.max().map_or(first, |beat| beat.min(now).max(first));
+            let reported = ready.map_or("", |ready| text(ready, "lastHeartbeatTime"));
+            let last = heard.get(node.name());
+            let at = match last {
+                Some(last) if last.renewed == renewed && last.reported == reported => last.at,
+                _ => {
+                    let beat = Heartbeat {
+                        renewed: renewed.to_owned(),
+                        reported: reported.to_owned(),
+                        at: now,
+                    };
+                    heard.insert(node.name().to_owned(), beat);
+                    now
+                }
+            };
             Watched {
-                heard,
+                silent: now.duration_since(at),
                 never_reported: ready.is_none(),
                 pods: context.caches.on_node(&PODS, node.name()),
                 node,
@@ -110,8 +129,7 @@ impl Reconciler for NodeLifecycleController {
         let config = &context.config;
         Ok(Some(State {
             nodes: watched.collect(),
-            grace: SignedDuration::try_from(config.node_monitor_grace_period)
-                .unwrap_or(SignedDuration::MAX),
+            grace: config.node_monitor_grace_period,
             rate: config.node_eviction_rate,
             secondary_rate: config.secondary_node_eviction_rate,
         }))
@@ -119,15 +137,16 @@ impl Reconciler for NodeLifecycleController {
 
     fn plan(&self, state: &State, at: &Moment) -> Plan {
         let mut plan = Plan::nothing();
-        let mut budget = Budget::of(state, at.now);
+        let mut budget = Budget::of(state);
         for watched in &state.nodes {
-            let ends = watched.heard + state.grace;
-            if ends <= at.now {
+            let silent = watched.silent >= state.grace;
+            if silent {
                 declare_unknown(watched, at, &mut plan);
-            } else if readiness(&watched.node) != "Unknown" {
-                plan.requeue(until(ends, at.now) + Duration::from_millis(1));
+            } else {
+                let rest = state.grace.saturating_sub(watched.silent);
+                plan.requeue(MONITOR_PERIOD.min(rest));
             }
-            taint(watched, ends <= at.now, &mut budget, at, &mut plan);
+            taint(watched, silent, &mut budget, at, &mut plan);
         }
         plan
     }
@@ -305,10 +324,10 @@ fn zone(node: &SharedObject) -> String {
 }
 
 impl Budget {
-    fn of(state: &State, now: Timestamp) -> Self {
+    fn of(state: &State) -> Self {
         let mut counts: BTreeMap<String, (usize, usize, Option<Timestamp>)> = BTreeMap::new();
         for watched in &state.nodes {
-            let silent = watched.heard + state.grace <= now;
+            let silent = watched.silent >= state.grace;
             let ready = !silent && readiness(&watched.node) == "True";
             let count = counts.entry(zone(&watched.node)).or_default();
             count.0 += 1;

@@ -15,6 +15,9 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The allocator asks for huge pages, and an idle server would hold twice the
+    // memory for them. Where the kernel refuses, it only costs memory.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let cli = cli::Cli::parse();
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -67,28 +67,50 @@ async fn a_silent_node_is_tainted_its_pods_go_and_it_recovers() {
     assert!(effects(&scenario, "b").is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_clock_is_wrong_lives_as_long_as_its_lease_changes() {
+    let scenario = Scenario::start(&["node-lifecycle-controller"]).await;
+    for (name, ahead) in [("past", -7200), ("future", 7200)] {
+        scenario.create(&NODES, node(name)).await;
+        let renewed = scenario.now() + SignedDuration::from_secs(ahead);
+        scenario.create(&LEASES, lease(name, renewed)).await;
+    }
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        for (name, ahead) in [("past", -7200), ("future", 7200)] {
+            let renewed = scenario.now() + SignedDuration::from_secs(ahead);
+            scenario.update(&LEASES, lease(name, renewed)).await;
+            assert!(effects(&scenario, name).is_empty(), "{name}");
+        }
+    }
+    // What is old stays old, whatever it says.
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    for name in ["past", "future"] {
+        assert!(!effects(&scenario, name).is_empty(), "{name}");
+    }
+}
+
 #[test]
 fn the_pace_of_evictions_depends_on_the_zone() {
-    let now: Timestamp = crate::scenario::START.parse().expect("a time");
     let state = |ready: usize, silent: usize| {
-        let watched = |i: usize, heard| {
+        let watched = |i: usize, silent| {
             let mut tree = node(&i.to_string());
             tree["metadata"]["uid"] = json!(i.to_string());
             let node = kontiki_object::Object::from_value(tree).expect("a map");
             Watched {
                 node: node.into(),
-                heard,
+                silent,
                 never_reported: false,
                 pods: Vec::new(),
             }
         };
-        let long_ago = now - SignedDuration::from_secs(999);
+        let long = Duration::from_secs(999);
         State {
             nodes: (0..ready)
-                .map(|i| watched(i, now))
-                .chain((0..silent).map(|i| watched(1000 + i, long_ago)))
+                .map(|i| watched(i, Duration::ZERO))
+                .chain((0..silent).map(|i| watched(1000 + i, long)))
                 .collect(),
-            grace: SignedDuration::from_secs(50),
+            grace: Duration::from_secs(50),
             rate: 0.1,
             secondary_rate: 0.01,
         }
@@ -101,7 +123,7 @@ fn the_pace_of_evictions_depends_on_the_zone() {
         (20, 40, Some(100.0)),
         (50, 10, Some(10.0)),
     ] {
-        let budget = Budget::of(&state(ready, silent), now);
+        let budget = Budget::of(&state(ready, silent));
         let zone = budget.zones.values().next().expect("one zone");
         assert_eq!(zone.0, pause, "{ready} ready, {silent} silent");
     }

@@ -4,11 +4,13 @@
 use crate::disruption::{containers, wait_ready};
 use kontiki_e2e::{Output, Scratch, cluster, eventually, fixture, kubectl, process};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use xtask::cluster::server_process;
+use xtask::process::Spec;
 use xtask::topology::{API_PORT, Machine};
 use xtask::up::service_address;
 
@@ -231,4 +233,109 @@ fn a_node_whose_containerd_is_down_is_not_ready_and_its_containers_run_on() {
     let placed = pod.replace("spec:\n", &format!("spec:\n  nodeName: {}\n", node.name));
     scratch.apply(&placed);
     scratch.clean(&["wait", "--for=condition=Ready", "pod/back", "--timeout=90s"]);
+}
+
+/// Preloaded into a server, it shows another time of day than the machine's.
+const LIBFAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
+fn start_with(server: &Machine, env: Vec<(String, String)>) {
+    let namespace = cluster().topology.namespace(&server.name);
+    let config = store(server).with_file_name("server.yaml");
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    cluster()
+        .processes
+        .ensure(&Spec {
+            name: &server_process(server),
+            namespace: Some(&namespace),
+            command: vec![
+                text(cluster().binary()),
+                "server".into(),
+                "--config".into(),
+                text(&config),
+            ],
+            env,
+        })
+        .expect("starts");
+}
+
+/// The server that leads the store.
+fn leader() -> Machine {
+    let dir = cluster().state().join("etcd");
+    let mut status = Command::new(cluster().binary());
+    status.args(["status", "--json", "--etcd-dir"]).arg(dir);
+    eventually("somebody leads", || {
+        let rows: Value = serde_json::from_str(&process::run(&mut status).stdout).ok()?;
+        let led = rows
+            .as_array()?
+            .iter()
+            .find(|row| row["role"] == "leader")?;
+        let mut servers = cluster().topology.servers();
+        servers
+            .find(|server| led["name"] == server.name.as_str())
+            .cloned()
+    })
+}
+
+#[test]
+fn a_clock_that_jumps_ends_no_lease_and_takes_no_node_away() {
+    assert!(
+        Path::new(LIBFAKETIME).exists(),
+        "install the package faketime"
+    );
+    let before = containers();
+    let victim = leader();
+    let process = server_process(&victim);
+    cluster().processes.stop(&process).expect("stops");
+    let offset = store(&victim).with_file_name("clock-offset");
+    std::fs::write(&offset, "+0").expect("writes");
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    start_with(
+        &victim,
+        vec![
+            pair("LD_PRELOAD", LIBFAKETIME),
+            pair("FAKETIME_TIMESTAMP_FILE", &offset.to_string_lossy()),
+            pair("FAKETIME_NO_CACHE", "1"),
+            pair("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ],
+    );
+    all_have_caught_up();
+    wait_ready();
+    // Whoever leads now hands over to the server whose clock will jump, if it can.
+    for other in cluster()
+        .topology
+        .servers()
+        .filter(|other| **other != victim)
+    {
+        cluster()
+            .processes
+            .stop(&server_process(other))
+            .expect("stops");
+        cluster().start_server(other).expect("starts");
+        all_have_caught_up();
+    }
+    wait_ready();
+    let scratch = Scratch::new("clock");
+    let granted = fixture::etcdctl(&["lease", "grant", "600"]).clean();
+    let lease = granted.split_whitespace().nth(1).expect("an id").to_owned();
+    let key = format!("clock/{lease}");
+    let _ = fixture::etcdctl(&["put", &key, "kept", "--lease", &lease]).clean();
+    for jump in ["+3h", "-3h", "+0"] {
+        std::fs::write(&offset, jump).expect("writes");
+        for number in 0..10 {
+            let name = format!("after{}-{number}", jump.replace('+', "-plus-"));
+            scratch.clean(&["create", "configmap", &name]);
+        }
+        let nodes = kubectl()
+            .run(&["get", "nodes", "-o", "jsonpath={.items[*].spec.taints}"])
+            .expect("nodes");
+        assert_eq!(nodes.trim(), "", "after a jump by {jump}");
+        let kept = fixture::etcdctl(&["get", &key, "--print-value-only"]).clean();
+        assert_eq!(kept.trim(), "kept", "after a jump by {jump}");
+    }
+    assert_eq!(containers(), before);
+    let _ = fixture::etcdctl(&["lease", "revoke", &lease]).clean();
+    cluster().processes.stop(&process).expect("stops");
+    cluster().start_server(&victim).expect("starts");
+    all_have_caught_up();
+    wait_ready();
 }
