@@ -15,6 +15,14 @@ pub fn cargo(step: &Step) -> Result<Command> {
     install::build_packages(step)?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(paths::root());
+    // What cargo told this program about itself. Build scripts look at it, and
+    // would run again, with all that depends on them, for each caller's own.
+    for (key, _) in std::env::vars_os() {
+        let key = key.to_string_lossy();
+        if key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(key.as_ref());
+        }
+    }
     if let Some(dir) = rocksdb::library(step)? {
         cargo.env("ROCKSDB_STATIC", "1").env("ROCKSDB_LIB_DIR", dir);
     }

@@ -33,9 +33,9 @@ enum Command {
     },
     /// Take away what `up`, `dev` or `apiserver` made.
     Down {
-        /// The cluster.
-        #[arg(long, default_value = "kontiki")]
-        cluster: String,
+        /// Only this cluster; by default those of `up` and `dev`.
+        #[arg(long)]
+        cluster: Option<String>,
     },
     /// Run every test, or one part of them: format, lint, unit, e2e.
     Test {
@@ -82,18 +82,13 @@ fn main() {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Up => up(Topology::new("kontiki", 3, 2)),
-        Command::Dev => up(Topology::single("dev")),
+        Command::Dev => up(Topology::single(DEV)),
         Command::Apiserver { port } => start_apiserver(port),
         Command::Down { cluster } => {
             install::require_root("to remove network namespaces")?;
-            let topology = if cluster == "dev" {
-                Topology::single("dev")
-            } else {
-                Topology::new(&cluster, 9, 9)
-            };
-            Steps::new().step(&format!("cluster {cluster} is taken away"), |_| {
-                down::down(&topology)
-            })
+            let clusters =
+                cluster.map_or_else(|| vec!["kontiki".into(), DEV.into()], |one| vec![one]);
+            clusters.iter().try_for_each(|cluster| take_away(cluster))
         }
         Command::Test { only } => suite::run(only.as_deref()),
         Command::Failover { pause, times, json } => failover(pause, times, json),
@@ -136,6 +131,20 @@ fn bench(words: &[String]) -> Result<()> {
     let mut command = std::process::Command::new(program);
     command.args(words).env("KONTIKI_BINARY", kontiki);
     xtask::shell::interactive(command.current_dir(xtask::paths::root()))
+}
+
+/// The cluster of `cargo xtask dev`.
+const DEV: &str = "dev";
+
+fn take_away(cluster: &str) -> Result<()> {
+    // As many machines as a cluster of that name can have had.
+    let topology = match cluster {
+        DEV => Topology::single(DEV),
+        _ => Topology::new(cluster, 9, 9),
+    };
+    Steps::new().step(&format!("cluster {cluster} is taken away"), |_| {
+        down::down(&topology)
+    })
 }
 
 fn start_apiserver(port: u16) -> Result<()> {

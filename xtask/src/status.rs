@@ -100,7 +100,9 @@ pub fn table(cluster: &Cluster, kubectl: &Kubectl, page: &str) -> Result<String>
     writeln!(out, "  export KUBECONFIG={}", kubeconfig.display())?;
     writeln!(out, "  kubectl get pods -A -o wide")?;
     writeln!(out, "  kubectl logs deploy/web")?;
-    writeln!(out, "  cargo xtask failover")?;
+    if cluster.topology.servers().count() > 1 {
+        writeln!(out, "  cargo xtask failover")?;
+    }
     writeln!(out, "  cargo xtask down")?;
     Ok(out)
 }
