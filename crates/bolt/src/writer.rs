@@ -85,8 +85,8 @@ impl<W: Write + Seek> Writer<W> {
         let mut at = elements.headers.len() * ELEMENT_BYTES;
         for (number, header) in elements.headers.iter().enumerate() {
             // Counted from the element itself.
-            let position = u32::try_from(at - number * ELEMENT_BYTES)
-                .map_err(|_| Error::TooLarge(bytes))?;
+            let position =
+                u32::try_from(at - number * ELEMENT_BYTES).map_err(|_| Error::TooLarge(bytes))?;
             page.extend_from_slice(&header.encode(position));
             at += header.data_bytes;
         }
@@ -245,7 +245,8 @@ impl Tree {
             let mut above = Vec::new();
             let mut branch = Elements::default();
             for (key, page) in level {
-                if !branch.fits(key.len()) {
+                // Two at least, or the tree would never narrow to a root.
+                if branch.headers.len() >= 2 && !branch.fits(key.len()) {
                     let full = std::mem::take(&mut branch);
                     above.push((full.first_key.clone(), writer.page(FLAG_BRANCH, &full)?));
                 }

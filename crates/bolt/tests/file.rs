@@ -30,16 +30,16 @@ fn content() -> Content {
 }
 
 fn written(content: &Content) -> Vec<u8> {
-    let mut writer = Writer::new(Cursor::new(Vec::new())).unwrap();
+    let mut writer = Writer::new(Cursor::new(Vec::new())).expect("memory");
     // Buckets may come in any order.
     for (name, items) in content.iter().rev() {
         let mut bucket = writer.bucket(name);
         for (key, value) in items {
-            bucket.put(key, value).unwrap();
+            bucket.put(key, value).expect("memory");
         }
-        bucket.finish().unwrap();
+        bucket.finish().expect("memory");
     }
-    let (out, bytes) = writer.finish().unwrap();
+    let (out, bytes) = writer.finish().expect("memory");
     let out = out.into_inner();
     assert_eq!(out.len() as u64, bytes);
     out
@@ -71,7 +71,7 @@ fn what_was_written_is_read_back_whatever_its_size() {
 
 #[test]
 fn keys_out_of_order_are_refused() {
-    let mut writer = Writer::new(Cursor::new(Vec::new())).unwrap();
+    let mut writer = Writer::new(Cursor::new(Vec::new())).expect("memory");
     let mut bucket = writer.bucket(b"b");
     bucket.put(b"k", b"").unwrap();
     for key in [&b"k"[..], b"j"] {
@@ -116,8 +116,13 @@ fn damaged_files_never_hang_or_panic_the_reader() {
         for flip in 0..4 {
             let at = (mix(round * 4 + flip) % file.len() as u64) as usize;
             // Headers are where the structure is.
-            let at = if flip % 2 == 0 { at / PAGE_BYTES * PAGE_BYTES + at % 64 } else { at };
-            file[at.min(file.len() - 1)] ^= 1 << (mix(at as u64) % 8);
+            let at = if flip % 2 == 0 {
+                at / PAGE_BYTES * PAGE_BYTES + at % 64
+            } else {
+                at
+            };
+            let at = at.min(file.len() - 1);
+            file[at] ^= 1 << (mix(at as u64) % 8);
         }
         let _ = read(file);
     }

@@ -1,6 +1,6 @@
 //! Store errors as gRPC statuses: etcd's code for each of its texts.
 
-use kontiki_store::StoreError;
+use kontiki_store::{AuthError, MemberError, StoreError};
 use tonic::{Code, Status};
 
 /// The status that etcd answers for an error.
@@ -33,7 +33,52 @@ fn code(error: &StoreError) -> Code {
         | StoreError::Timeout
         | StoreError::TimeoutLeaderFailure
         | StoreError::Stopped => Code::Unavailable,
+        StoreError::Auth(error) => auth_code(error),
+        StoreError::Member(error) => member_code(error),
         StoreError::Corrupt(_) => Code::DataLoss,
         StoreError::Internal(_) => Code::Unknown,
+    }
+}
+
+fn auth_code(error: &AuthError) -> Code {
+    match error {
+        AuthError::UserEmpty
+        | AuthError::RoleEmpty
+        | AuthError::Failed
+        | AuthError::PermissionNotGiven
+        | AuthError::NoPasswordUser
+        | AuthError::InvalidManagement
+        | AuthError::OldRevision => Code::InvalidArgument,
+        AuthError::PermissionDenied => Code::PermissionDenied,
+        AuthError::InvalidToken => Code::Unauthenticated,
+        AuthError::RootUserMissing
+        | AuthError::RootRoleMissing
+        | AuthError::UserExists
+        | AuthError::UserNotFound
+        | AuthError::RoleExists
+        | AuthError::RoleNotFound
+        | AuthError::RoleNotGranted
+        | AuthError::PermissionNotGranted
+        | AuthError::NotEnabled => Code::FailedPrecondition,
+    }
+}
+
+fn member_code(error: &MemberError) -> Code {
+    match error {
+        MemberError::NotFound => Code::NotFound,
+        MemberError::BadAddress => Code::InvalidArgument,
+        MemberError::Unhealthy | MemberError::Busy | MemberError::TransferTimeout => {
+            Code::Unavailable
+        }
+        // etcd lets this one through without a code of its own.
+        MemberError::LastVoter => Code::Unknown,
+        MemberError::Unsupported => Code::Unimplemented,
+        MemberError::IdExists
+        | MemberError::AddressExists
+        | MemberError::NotLearner
+        | MemberError::LearnerNotReady
+        | MemberError::NotEnoughStarted
+        | MemberError::NotLeader
+        | MemberError::BadTransferee => Code::FailedPrecondition,
     }
 }

@@ -75,11 +75,7 @@ pub(crate) async fn health(
     let reason = if serializable {
         None
     } else {
-        match tokio::time::timeout(PATIENCE, etcd.store.read_barrier()).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("the leader did not answer in time".to_owned()),
-        }
+        unready(&etcd).await
     };
     let code = if reason.is_none() {
         StatusCode::OK
@@ -93,6 +89,31 @@ pub(crate) async fn health(
         [(header::CONTENT_TYPE, "application/json")],
         format!(r#"{{"health":"{healthy}","reason":"{reason}"}}"#),
     )
+}
+
+/// Why reads are not served through the leader.
+async fn unready(etcd: &Etcd) -> Option<String> {
+    match tokio::time::timeout(PATIENCE, etcd.store.read_barrier()).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("the leader did not answer in time".to_owned()),
+    }
+}
+
+/// `/readyz`: whether reads are served through the leader.
+pub(crate) async fn ready(State(etcd): State<Etcd>) -> impl IntoResponse {
+    match unready(&etcd).await {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("[-]linearizable_read failed: {reason}\n"),
+        ),
+    }
+}
+
+/// `/livez`: whether the process answers at all.
+pub(crate) async fn live() -> impl IntoResponse {
+    (StatusCode::OK, "ok\n")
 }
 
 /// `/version`

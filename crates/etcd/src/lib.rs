@@ -12,8 +12,11 @@ mod error;
 mod health;
 mod kv;
 mod lease;
+mod maintenance;
 mod server;
 mod watch;
+
+pub mod snapshot;
 
 /// The messages and services of the wire.
 #[expect(missing_docs, reason = "generated from proto/etcd")]
@@ -25,6 +28,14 @@ pub mod pb {
     /// Requests, answers and services.
     pub mod etcdserverpb {
         tonic::include_proto!("etcdserverpb");
+    }
+    /// Users, roles and permissions.
+    pub mod authpb {
+        tonic::include_proto!("authpb");
+    }
+    /// Leases at rest.
+    pub mod leasepb {
+        tonic::include_proto!("leasepb");
     }
     /// The standard health check.
     pub mod health {

@@ -9,7 +9,8 @@ use crate::pb::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::pb::etcdserverpb::watch_server::WatchServer;
 use crate::pb::health::health_server::HealthServer;
 use axum::routing::get;
-use kontiki_store::Store;
+use kontiki_store::Operations;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,7 +24,7 @@ pub const VERSION: &str = "3.6.0";
 pub(crate) type Responses<T> = ReceiverStream<Result<T, Status>>;
 
 /// Limits and times of the façade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Bytes of the largest message that is taken.
     pub message_bytes_max: usize,
@@ -33,6 +34,10 @@ pub struct Options {
     pub watch_fragment_bytes: usize,
     /// Time between progress notifications of an idle watcher that wants them.
     pub progress_interval: Duration,
+    /// The scheme of the peers' addresses, for those who read them as URLs.
+    pub peer_scheme: &'static str,
+    /// Where a snapshot is put together before it is sent.
+    pub snapshot_dir: PathBuf,
     /// Watchers on one stream.
     pub watches_per_stream_max: usize,
 }
@@ -44,6 +49,8 @@ impl Default for Options {
             watch_response_bytes: 1 << 20,
             watch_fragment_bytes: 2 << 20,
             progress_interval: Duration::from_secs(600),
+            peer_scheme: "https",
+            snapshot_dir: std::env::temp_dir(),
             watches_per_stream_max: 100_000,
         }
     }
@@ -52,7 +59,7 @@ impl Default for Options {
 /// What every service shares.
 #[derive(Clone)]
 pub(crate) struct Etcd {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Operations>,
     pub(crate) options: Options,
 }
 
@@ -63,9 +70,9 @@ impl Etcd {
 }
 
 /// The gRPC services of the store.
-pub fn services(store: Arc<dyn Store>, options: Options) -> Routes {
-    let etcd = Etcd { store, options };
+pub fn services(store: Arc<dyn Operations>, options: Options) -> Routes {
     let max = options.message_bytes_max;
+    let etcd = Etcd { store, options };
     Routes::new(KvServer::new(etcd.clone()).max_decoding_message_size(max))
         .add_service(WatchServer::new(etcd.clone()).max_decoding_message_size(max))
         .add_service(LeaseServer::new(etcd.clone()).max_decoding_message_size(max))
@@ -76,13 +83,15 @@ pub fn services(store: Arc<dyn Store>, options: Options) -> Routes {
 
 /// The gRPC services together with `/health` and `/version`, for a listener of
 /// the caller's that speaks HTTP/1.1 and HTTP/2.
-pub fn router(store: Arc<dyn Store>, options: Options) -> axum::Router {
+pub fn router(store: Arc<dyn Operations>, options: Options) -> axum::Router {
     let pages = axum::Router::new()
         .route("/health", get(health::health))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
         .route("/version", get(health::version))
         .with_state(Etcd {
             store: store.clone(),
-            options,
+            options: options.clone(),
         });
     services(store, options)
         .prepare()

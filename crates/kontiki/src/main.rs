@@ -3,6 +3,7 @@
 mod agent;
 mod cli;
 mod config;
+mod etcd;
 mod server;
 
 use clap::Parser;

@@ -10,8 +10,8 @@ pub use crate::codec::DecodeError;
 use crate::codec::{Reader, put_bytes, put_signed, put_varint};
 use bytes::{BufMut, Bytes, BytesMut};
 use kontiki_store::{
-    Compare, CompareOp, CompareTarget, DeleteRangeRequest, KeyRange, LeaseId, Op, PutRequest,
-    RangeRequest, Revision, SortKey, SortOrder, TxnRequest,
+    AuthChange, Compare, CompareOp, CompareTarget, DeleteRangeRequest, KeyRange, LeaseId, Op,
+    PutRequest, RangeRequest, Revision, SortKey, SortOrder, TxnRequest,
 };
 
 const VERSION: u8 = 1;
@@ -61,6 +61,16 @@ pub enum Command {
         /// Which item.
         key: Bytes,
     },
+    /// Change users or roles.
+    Auth(AuthChange),
+    /// A transaction whose permissions were checked against users and roles as
+    /// of a revision of theirs; refused if they have changed since.
+    Permitted {
+        /// That revision.
+        auth_revision: u64,
+        /// The transaction.
+        txn: TxnRequest,
+    },
     /// Every member knows this feature level; from here on it may be used.
     ActivateFeature {
         /// The level; it never goes down.
@@ -98,6 +108,8 @@ impl Command {
             Self::ClusterPut { .. } => 6,
             Self::ClusterDelete { .. } => 7,
             Self::ActivateFeature { .. } => 8,
+            Self::Auth(_) => 9,
+            Self::Permitted { .. } => 10,
         }
     }
 
@@ -124,6 +136,11 @@ impl Command {
             }
             Self::ClusterDelete { key } => put_bytes(out, key),
             Self::ActivateFeature { level } => put_varint(out, u64::from(*level)),
+            Self::Auth(change) => crate::auth::put_change(out, change),
+            Self::Permitted { auth_revision, txn } => {
+                put_varint(out, *auth_revision);
+                put_txn(out, txn);
+            }
         }
     }
 
@@ -158,6 +175,11 @@ impl Command {
             },
             8 => Self::ActivateFeature {
                 level: u32::try_from(input.varint()?).map_err(|_| DecodeError::BadNumber)?,
+            },
+            9 => Self::Auth(crate::auth::get_change(&mut input)?),
+            10 => Self::Permitted {
+                auth_revision: input.varint()?,
+                txn: get_txn(&mut input, 0)?,
             },
             kind => return Err(DecodeError::UnknownCommand(kind)),
         };

@@ -32,6 +32,8 @@ pub(crate) mod meta {
     pub(crate) const APPLIED: &[u8] = b"applied";
     /// Revision, compacted revision, term, feature level.
     pub(crate) const STATE: &[u8] = b"state";
+    /// Users and roles.
+    pub(crate) const AUTH: &[u8] = b"auth";
     /// How far the physical side of the compaction has come.
     pub(crate) const SWEPT: &[u8] = b"swept";
     /// Prefix of leases, followed by the id.

@@ -14,6 +14,8 @@
 //! - A revision's changes become readable, and reach watchers, all at once.
 //! - Apply never waits for a reader, a watcher, a compaction or a snapshot.
 
+mod alarm;
+mod auth;
 mod check;
 mod codec;
 mod command;
@@ -27,6 +29,7 @@ mod watch;
 
 pub mod conformance;
 
+pub use alarm::puts;
 pub use check::{Limits, MAX_LEASE_TTL_SECONDS, check, check_range, lease_ttl};
 pub use command::{Command, DecodeError, decode_batch, encode_batch};
 pub use engine::{
@@ -34,6 +37,6 @@ pub use engine::{
 };
 pub use local::{Clock, LocalStore, TokioClock};
 pub use machine::{
-    Applied, Background, Entry, HashKv, LeaseState, Outcome, SnapshotError, SnapshotInstaller,
-    SnapshotReader, StateMachine,
+    Applied, Background, Dumping, Entry, HashKv, ImportError, Importer, LeaseState, Outcome,
+    Revisions, SnapshotError, SnapshotInstaller, SnapshotReader, StateMachine,
 };

@@ -12,7 +12,8 @@ use crate::machine::{Applied, Background, Entry, Outcome, StateMachine};
 use async_trait::async_trait;
 use bytes::Bytes;
 use kontiki_store::{
-    Header, LeaseGrant, LeaseId, LeaseInfo, Member, RangeRequest, RangeResponse, Revision, Store,
+    Alarm, AuthChange, AuthState, Dump, Header, KvHash, LeaseGrant, LeaseId, LeaseInfo, Member,
+    MemberChange, MemberError, Operations, RangeRequest, RangeResponse, Revision, Store,
     StoreError, StoreStatus, TxnRequest, TxnResponse, WatchRequest, WatchStream,
 };
 use parking_lot::Mutex;
@@ -186,6 +187,7 @@ impl LocalStore {
             compact_revision: self.machine.compact_revision(),
             db_size_bytes: size.total_bytes,
             db_size_in_use_bytes: size.live_bytes,
+            db_quota_bytes: 0,
             is_learner: false,
             recovered: true,
             errors: Vec::new(),
@@ -254,6 +256,7 @@ impl Store for LocalStore {
         if req.is_read_only() {
             return self.machine.read_txn(&req);
         }
+        self.machine.check_alarms(&req)?;
         match self.propose(Command::Txn(req))? {
             Applied::Txn(response) => Ok(response),
             other => Err(StoreError::Internal(format!(
@@ -353,5 +356,94 @@ impl Store for LocalStore {
             name: "local".to_owned(),
             ..Member::default()
         }])
+    }
+}
+
+#[async_trait]
+impl Operations for LocalStore {
+    async fn hash_kv(&self, revision: Revision) -> Result<KvHash, StoreError> {
+        let hash = self.machine.hash_kv(revision)?;
+        Ok(KvHash {
+            header: self.machine.header(),
+            hash: hash.hash,
+            revision: hash.revision,
+            compact_revision: hash.compact_revision,
+        })
+    }
+
+    async fn hash(&self) -> Result<u32, StoreError> {
+        self.machine.state_hash()
+    }
+
+    async fn alarms(&self) -> Result<Vec<Alarm>, StoreError> {
+        Ok(self.machine.alarms())
+    }
+
+    fn local_alarms(&self) -> Vec<Alarm> {
+        self.machine.alarms()
+    }
+
+    async fn set_alarm(&self, alarm: Alarm, on: bool) -> Result<(), StoreError> {
+        self.propose(Command::alarm(alarm, on)).map(drop)
+    }
+
+    async fn move_leader(&self, _to: u64) -> Result<(), StoreError> {
+        Err(MemberError::BadTransferee.into())
+    }
+
+    async fn change_member(
+        &self,
+        change: MemberChange,
+    ) -> Result<(Member, Vec<Member>), StoreError> {
+        Err(match change {
+            MemberChange::Remove { id: MEMBER } => MemberError::LastVoter,
+            MemberChange::Promote { id: MEMBER } => MemberError::NotLearner,
+            MemberChange::Remove { .. }
+            | MemberChange::Promote { .. }
+            | MemberChange::Readdress { .. } => MemberError::NotFound,
+            MemberChange::Add { .. } => MemberError::Unsupported,
+        }
+        .into())
+    }
+
+    async fn dump(&self) -> Result<Dump, StoreError> {
+        let dumping = self.machine.dump();
+        let dumping = dumping.map_err(|error| StoreError::Internal(error.to_string()))?;
+        let applied_index = self.status.borrow().applied_index;
+        Ok(Dump {
+            header: dumping.header,
+            compact_revision: dumping.compact_revision,
+            applied_index,
+            members: self.members().await?,
+            auth: self.machine.auth(),
+            alarms: self.machine.alarms(),
+            items: dumping.items,
+        })
+    }
+
+    fn auth(&self) -> Arc<AuthState> {
+        self.machine.auth()
+    }
+
+    async fn change_auth(&self, change: AuthChange) -> Result<Header, StoreError> {
+        self.header(self.propose(Command::Auth(change)))
+    }
+
+    async fn txn_permitted(
+        &self,
+        txn: TxnRequest,
+        auth_revision: u64,
+    ) -> Result<TxnResponse, StoreError> {
+        check(&txn, &self.limits)?;
+        if txn.is_read_only() {
+            return self.machine.read_txn(&txn);
+        }
+        self.machine.check_alarms(&txn)?;
+        match self.propose(Command::Permitted { auth_revision, txn })? {
+            Applied::Txn(response) => Ok(response),
+            other => Err(StoreError::Internal(format!(
+                "a transaction answered {other:?}"
+            ))),
+        }
     }
 }

@@ -9,19 +9,23 @@
 
 mod apply;
 mod compaction;
+mod dump;
 mod hash;
 mod history;
+mod import;
 mod read;
 mod snapshot;
 mod txn;
 
+pub use dump::Dumping;
 pub use hash::HashKv;
 pub(crate) use history::Chunk;
+pub use import::{ImportError, Importer, Revisions};
 pub use snapshot::{SnapshotError, SnapshotInstaller, SnapshotReader};
 pub(crate) use txn::Change;
 
 use crate::command::Command;
-use crate::engine::{Cursor, Engine, EngineError, EngineSize, Space};
+use crate::engine::{Cursor, Engine, EngineError, EngineSize, Space, View};
 use crate::index::KeyIndex;
 use crate::layout::{self, meta};
 use crate::lease::LeaseTable;
@@ -31,7 +35,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use imbl::OrdMap;
 use kontiki_store::{
-    Header, LeaseGrant, LeaseId, Revision, StoreError, TxnResponse, WatchRequest, WatchStream,
+    AuthState, Header, LeaseGrant, LeaseId, Revision, StoreError, TxnResponse, WatchRequest,
+    WatchStream,
 };
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -87,6 +92,7 @@ pub(crate) struct State {
     pub(crate) index: KeyIndex,
     pub(crate) leases: LeaseTable,
     pub(crate) cluster: OrdMap<Bytes, Bytes>,
+    pub(crate) auth: Arc<AuthState>,
     pub(crate) applied: Option<Bytes>,
 }
 
@@ -237,6 +243,12 @@ impl StateMachine {
             .map(|lease| lease_state(id, lease, keys))
     }
 
+    /// Users and roles.
+    #[must_use]
+    pub fn auth(&self) -> Arc<AuthState> {
+        self.state().auth.clone()
+    }
+
     /// One item of the cluster's own data.
     #[must_use]
     pub fn cluster_get(&self, key: &[u8]) -> Option<Bytes> {
@@ -338,21 +350,48 @@ pub(crate) fn scan_prefix(
     Ok(())
 }
 
+/// The numbers of the state.
+struct Numbers {
+    revision: Revision,
+    compact_revision: Revision,
+    term: u64,
+    feature_level: u32,
+}
+
+fn load_numbers(view: &dyn View, slot: u8) -> Result<Numbers, EngineError> {
+    let Some(raw) = view.get(Space::Meta, &layout::meta_key(slot, meta::STATE, &[]))? else {
+        return Ok(Numbers {
+            revision: 1,
+            compact_revision: 0,
+            term: 0,
+            feature_level: 0,
+        });
+    };
+    let [revision, compact_revision, term, feature] = layout::decode_numbers("the state", &raw)?;
+    Ok(Numbers {
+        revision,
+        compact_revision,
+        term: term as u64,
+        feature_level: u32::try_from(feature)
+            .map_err(|_| layout::damaged("the state", "the feature level is out of range"))?,
+    })
+}
+
 /// Rebuilds the state from what lies in a slot.
 fn load(engine: &dyn Engine, slot: u8) -> Result<State, EngineError> {
     let view = engine.view()?;
+    let numbers = load_numbers(&*view, slot)?;
     let mut state = State {
         slot,
-        revision: 1,
+        revision: numbers.revision,
+        compact_revision: numbers.compact_revision,
+        term: numbers.term,
+        feature_level: numbers.feature_level,
         ..State::default()
     };
-    if let Some(raw) = view.get(Space::Meta, &layout::meta_key(slot, meta::STATE, &[]))? {
-        let [revision, compacted, term, feature] = layout::decode_numbers("the state", &raw)?;
-        state.revision = revision;
-        state.compact_revision = compacted;
-        state.term = term as u64;
-        state.feature_level = u32::try_from(feature)
-            .map_err(|_| layout::damaged("the state", "the feature level is out of range"))?;
+    if let Some(raw) = view.get(Space::Meta, &layout::meta_key(slot, meta::AUTH, &[]))? {
+        let auth = crate::auth::decode_state(raw);
+        state.auth = Arc::new(auth.map_err(|error| layout::damaged("users and roles", error))?);
     }
     state.applied = view.get(Space::Meta, &layout::meta_key(slot, meta::APPLIED, &[]))?;
     let mut cursor = view.cursor(Space::Meta, &[slot + 1])?;

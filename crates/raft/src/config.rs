@@ -25,6 +25,18 @@ pub struct InitialMember {
     pub peer_address: String,
 }
 
+/// Whether there is a cluster already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InitialState {
+    /// The members of the initial cluster make one, once. A member that finds
+    /// that they have belongs to it, or comes back to it.
+    #[default]
+    New,
+    /// This member was added to a running cluster; the initial cluster tells
+    /// where to find it.
+    Existing,
+}
+
 /// Mutual TLS between peers, from a CA that signs nothing else.
 #[derive(Clone)]
 pub struct PeerTls {
@@ -124,8 +136,11 @@ pub struct ReplicatedConfig {
     pub name: String,
     /// Tells clusters apart that have members of the same names.
     pub cluster_token: String,
-    /// Every member, the same list on each.
+    /// Every member, the same list on each. Only a member without a past of its
+    /// own reads more from it than that somebody has moved.
     pub initial_cluster: Vec<InitialMember>,
+    /// Whether there is a cluster already.
+    pub initial_state: InitialState,
     /// Where to listen for peers, as `host:port`.
     pub listen_peer: String,
     /// Where etcd clients reach this member, as URLs; told to other members.
@@ -138,6 +153,12 @@ pub struct ReplicatedConfig {
     pub limits: StoreLimits,
     /// Compact what is older than this, as often as this; `None`: never.
     pub auto_compaction: Option<Duration>,
+    /// Let added members vote as soon as they have caught up.
+    pub auto_promote: bool,
+    /// Refuse changes of the membership after which no quorum would be alive.
+    pub strict_reconfig: bool,
+    /// Bytes in use above which only deletions and compactions are taken.
+    pub quota_bytes: Option<u64>,
     /// How traces are carried; `None`: they end here.
     pub traces: Option<Arc<dyn TraceContext>>,
 }
@@ -177,11 +198,15 @@ impl ReplicatedConfig {
                 .map(|member| member.peer_address.clone())
                 .unwrap_or_default(),
             initial_cluster,
+            initial_state: InitialState::default(),
             client_urls: Vec::new(),
             tls: None,
             timing: Timing::default(),
             limits: StoreLimits::default(),
             auto_compaction: Some(Duration::from_secs(300)),
+            auto_promote: true,
+            strict_reconfig: true,
+            quota_bytes: None,
             traces: None,
         }
     }
@@ -214,13 +239,29 @@ impl ReplicatedConfig {
         Ok(())
     }
 
-    /// The id of the member with that name: the same on every member.
+    /// Where the peers reach this member, as the configuration says.
+    #[must_use]
+    pub fn own_address(&self) -> String {
+        let own = self.initial_cluster.iter().find(|m| m.name == self.name);
+        own.map(|own| own.peer_address.clone()).unwrap_or_default()
+    }
+
+    /// Where the configuration says that each member is.
+    #[must_use]
+    pub fn addresses(&self) -> std::collections::BTreeMap<String, String> {
+        let members = self.initial_cluster.iter();
+        members
+            .map(|m| (m.name.clone(), m.peer_address.clone()))
+            .collect()
+    }
+
+    /// The id that a member of the initial cluster has: the same on every member.
     #[must_use]
     pub fn member_id(&self, name: &str) -> u64 {
         derive_id(&["member", &self.cluster_token, name])
     }
 
-    /// The cluster's id: the same on every member.
+    /// The id of the cluster that the initial cluster makes: the same on every member.
     #[must_use]
     pub fn cluster_id(&self) -> u64 {
         let mut names: Vec<&str> = self
@@ -235,7 +276,7 @@ impl ReplicatedConfig {
     }
 }
 
-fn derive_id(parts: &[&str]) -> u64 {
+pub(crate) fn derive_id(parts: &[&str]) -> u64 {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
     for part in parts {

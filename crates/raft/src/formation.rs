@@ -10,7 +10,11 @@
 //! of the voters, fed as a learner under its new disk, and made a voter again.
 //! The reasoning is in `docs/decisions/0002-a-lost-disk-is-a-new-disk.md`.
 
-use crate::peers::Lane;
+use crate::config::{InitialState, ReplicatedConfig};
+use crate::identity::Identity;
+use crate::members;
+use crate::net::Network;
+use crate::peers::{Lane, Peers};
 use crate::replica::Replica;
 use crate::types::PeerNode;
 use crate::wire::{
@@ -21,13 +25,12 @@ use openraft::ChangeMembers;
 use openraft::raft::ClientWriteResponse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const ASK_EVERY: Duration = Duration::from_millis(100);
 const ASK_AGAIN: Duration = Duration::from_millis(300);
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
-/// A learner this close to the leader's end may vote.
-const CAUGHT_UP_ENTRIES: u64 = 1_000;
 const TROUBLE: &str = "formation";
 
 /// Whether this member's log has ever held anything of a cluster.
@@ -51,18 +54,133 @@ pub(crate) async fn run(replica: Arc<Replica>) {
     replica.status.trouble(TROUBLE, None);
     loop {
         tokio::time::sleep(ASK_AGAIN).await;
-        let voters = replica.voters();
-        let learner = !voters.is_empty() && !voters.contains(&replica.id());
-        if learner && let Some(leader) = replica.leader_now() {
-            // Whatever the answer: the membership says when it is done.
-            let _ = ask_to_join(&replica, leader).await;
+        if let Err(error) = settle(&replica).await {
+            replica.status.trouble(TROUBLE, Some(error));
         }
     }
+}
+
+/// What an admitted member does until the membership shows it as it is: a
+/// voter, unless it is to stay a learner, with its present name and addresses.
+async fn settle(replica: &Replica) -> Result<(), String> {
+    let membership = replica.membership();
+    let Some(node) = membership.membership().get_node(&replica.id()) else {
+        return tell_if_removed(replica).await;
+    };
+    let config = &replica.config;
+    let moved = replica.identity.configured.get(&config.name) != Some(&config.own_address());
+    let outdated = node.name != config.name
+        || node.client_urls != config.client_urls
+        || (moved && node.peer_address != config.own_address());
+    let learner = !replica.voters().contains(&replica.id());
+    if outdated || (learner && members::votes_by_itself(replica, replica.id())) {
+        if let Some(leader) = find_leader(replica).await {
+            // Whatever the answer: the membership says when it is done.
+            let _ = ask_to_join(replica, leader, moved).await;
+        }
+    } else if moved && !replica.configured_noted.swap(true, Ordering::Relaxed) {
+        note_configured(replica).await?;
+    }
+    Ok(())
+}
+
+/// A leader that knows only this member's old address cannot show itself: then
+/// another member tells who leads.
+async fn find_leader(replica: &Replica) -> Option<u64> {
+    if let Some(leader) = replica.leader_now() {
+        return Some(leader);
+    }
+    let others = replica.peers.others();
+    let answers = join_all(others.iter().map(|id| say_hello(replica, *id))).await;
+    let mut told = answers.into_iter().flatten().map(|answer| answer.leader_id);
+    told.find(|leader| *leader != 0 && *leader != replica.id())
+}
+
+/// The membership agrees with the configuration: a later difference is news.
+async fn note_configured(replica: &Replica) -> Result<(), String> {
+    let identity = Identity {
+        admitted: true,
+        configured: replica.config.addresses(),
+        ..replica.identity.clone()
+    };
+    let saved = identity.save(&replica.wal).await;
+    saved.map_err(|error| error.to_string())
+}
+
+/// A member that the membership does not name was removed, or is being taken back in.
+async fn tell_if_removed(replica: &Replica) -> Result<(), String> {
+    for id in replica.peers.others() {
+        if say_hello(replica, id)
+            .await
+            .is_ok_and(|answer| answer.removed)
+        {
+            return Err("this member was removed from the cluster for good; to use this machine again, add a member and start it with an empty data directory".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Before a member has a past of its own: whether its peers are a cluster
+/// already, which, and as whom they know this member.
+pub(crate) async fn discover(
+    config: &ReplicatedConfig,
+    network: Arc<dyn Network>,
+) -> Option<(u64, u64)> {
+    let own = config.own_address();
+    let strangers = Peers::new(config, network, (0, 0));
+    let others = || {
+        config
+            .initial_cluster
+            .iter()
+            .filter(|m| m.name != config.name)
+    };
+    loop {
+        let asked = others().map(|member| ask_stranger(&strangers, config, &member.peer_address));
+        let answers = join_all(asked).await.into_iter().flatten();
+        let known: Vec<HelloResponse> = answers.filter(|answer| answer.initialized).collect();
+        let listed = known.iter().find_map(|answer| {
+            let listed = answer.members.iter().find(|m| m.peer_address == own);
+            listed.map(|member| (answer.cluster_id, member.id))
+        });
+        match (listed, known.first(), config.initial_state) {
+            (Some(ids), _, _) => return Some(ids),
+            (None, Some(answer), InitialState::New) => {
+                return Some((answer.cluster_id, config.member_id(&config.name)));
+            }
+            (None, None, InitialState::New) => return None,
+            (None, known, InitialState::Existing) => {
+                let reason = match known {
+                    Some(_) => "its members know of no member at this address; add it first",
+                    None => "none of its members answers",
+                };
+                tracing::warn!(address = own, reason, "waiting to join the cluster");
+                tokio::time::sleep(ASK_EVERY * 10).await;
+            }
+        }
+    }
+}
+
+async fn ask_stranger(
+    strangers: &Peers,
+    config: &ReplicatedConfig,
+    address: &str,
+) -> Option<HelloResponse> {
+    let mut client = strangers.client(0, address, Lane::Control);
+    let hello = HelloRequest {
+        member: Some(Member {
+            name: config.name.clone(),
+            peer_address: config.own_address(),
+            ..Member::default()
+        }),
+    };
+    let answer = tokio::time::timeout(ASK_TIMEOUT, client.hello(hello)).await;
+    Some(answer.ok()?.ok()?.into_inner())
 }
 
 async fn admit(replica: &Replica) {
     let mut identity = replica.identity.clone();
     identity.admitted = true;
+    identity.configured = replica.config.addresses();
     match identity.save(&replica.wal).await {
         Ok(()) => {
             replica.admitted.send_replace(true);
@@ -93,6 +211,9 @@ async fn step(replica: &Arc<Replica>) -> Result<bool, String> {
     if known.iter().any(named) {
         return Ok(true);
     }
+    if known.iter().any(|answer| answer.removed) {
+        return Err("this member was removed from the cluster for good; add it again, then start it anew with an empty data directory".to_owned());
+    }
     if let Some(answer) = known.iter().find(|answer| answer.initialized) {
         let leader = known
             .iter()
@@ -100,9 +221,12 @@ async fn step(replica: &Arc<Replica>) -> Result<bool, String> {
             .find(|leader| *leader != 0);
         let asked = leader.or_else(|| answer.member.as_ref().map(|member| member.id));
         return match asked {
-            Some(id) if id != replica.id() => ask_to_join(replica, id).await,
+            Some(id) if id != replica.id() => ask_to_join(replica, id, false).await,
             _ => Err("the cluster has no leader yet".to_owned()),
         };
+    }
+    if replica.config.initial_state == InitialState::Existing {
+        return Err("waiting for a member of the cluster to answer".to_owned());
     }
     if !silent.is_empty() {
         return Err(format!(
@@ -184,7 +308,7 @@ async fn make_cluster(replica: &Replica, others: &[HelloResponse]) -> Result<boo
     Ok(true)
 }
 
-async fn ask_to_join(replica: &Replica, leader: u64) -> Result<bool, String> {
+async fn ask_to_join(replica: &Replica, leader: u64, moved: bool) -> Result<bool, String> {
     let mut client = replica.peers.client(
         leader,
         &replica.peer_node(leader).peer_address,
@@ -192,6 +316,7 @@ async fn ask_to_join(replica: &Replica, leader: u64) -> Result<bool, String> {
     );
     let request = JoinRequest {
         member: Some(replica.own_member()),
+        moved,
     };
     let answer = match tokio::time::timeout(ASK_TIMEOUT, client.join(request)).await {
         Ok(Ok(answer)) => answer.into_inner(),
@@ -209,7 +334,7 @@ async fn ask_to_join(replica: &Replica, leader: u64) -> Result<bool, String> {
 }
 
 /// The leader's side of [`ask_to_join`].
-pub(crate) async fn take_back(replica: &Arc<Replica>, member: Member) -> JoinResponse {
+pub(crate) async fn take_back(replica: &Arc<Replica>, member: Member, moved: bool) -> JoinResponse {
     let leader_id = replica.leader_now().unwrap_or_default();
     let answer = |progress: Progress, reason: &str| JoinResponse {
         progress: progress.into(),
@@ -220,29 +345,37 @@ pub(crate) async fn take_back(replica: &Arc<Replica>, member: Member) -> JoinRes
         return answer(Progress::NotLeader, "");
     }
     let membership = replica.membership();
-    let listed = membership
-        .membership()
-        .get_node(&member.id)
-        .map(|node| node.disk_id);
+    let known = membership.membership().get_node(&member.id).cloned();
+    let listed = known.as_ref().map(|node| node.disk_id);
     let voter = replica.voters().contains(&member.id);
     let member_disk = member.disk_id;
-    if listed == Some(member.disk_id) && voter {
+    let described = known.map(|known| describe(&known, &member, moved));
+    if listed == Some(member.disk_id) && voter && described.as_ref().is_some_and(Option::is_none) {
         return answer(Progress::Voter, "");
     }
-    if listed.is_none() && replica.peers.address(member.id).is_none() {
-        return answer(Progress::Wait, "no such member is configured on the leader");
+    if listed.is_none() && !members::belongs(replica, member.id) {
+        return answer(Progress::Wait, "no such member belongs to the cluster");
     }
+    let described = described.flatten();
     if let Ok(busy) = replica.readmission.clone().try_lock_owned() {
         let replica = replica.clone();
         tokio::spawn(async move {
             let _busy = busy;
-            if let Err(error) = advance(&replica, &member, listed, voter).await {
+            let advanced = match (described, listed) {
+                // Its first disk, or news about itself.
+                (Some(node), Some(disk)) if disk == 0 || disk == member.disk_id => {
+                    members::describe(&replica, member.id, node).await
+                }
+                _ => advance(&replica, &member, listed, voter).await,
+            };
+            if let Err(error) = advanced {
                 tracing::warn!(member = member.name, %error, "could not take the member back in yet");
             }
         });
     }
     match listed {
         Some(disk_id) if disk_id == member_disk => answer(Progress::Listed, ""),
+        Some(0) => answer(Progress::Wait, "it is becoming known"),
         Some(_) => answer(
             Progress::Wait,
             "its old disk is being taken out of the membership",
@@ -252,6 +385,25 @@ pub(crate) async fn take_back(replica: &Arc<Replica>, member: Member) -> JoinRes
             "its new disk is being added to the membership",
         ),
     }
+}
+
+/// The node as the member says it is, if that is news.
+fn describe(known: &PeerNode, member: &Member, moved: bool) -> Option<PeerNode> {
+    let news = PeerNode {
+        name: member.name.clone(),
+        peer_address: if moved {
+            member.peer_address.clone()
+        } else {
+            known.peer_address.clone()
+        },
+        client_urls: member.client_urls.clone(),
+        disk_id: if known.disk_id == 0 {
+            member.disk_id
+        } else {
+            known.disk_id
+        },
+    };
+    Some(news).filter(|news| news != known)
 }
 
 /// One step of taking a member back in; it asks again for the next.
@@ -293,16 +445,7 @@ async fn advance(
             added.map(drop).map_err(|error| failed(&error))
         }
         Some(_) => {
-            let metrics = replica.raft_metrics();
-            let matched = metrics
-                .replication
-                .as_ref()
-                .and_then(|replication| replication.get(&id).cloned().flatten());
-            let behind = metrics
-                .last_log_index
-                .unwrap_or(0)
-                .saturating_sub(matched.map_or(0, |id| id.index));
-            if matched.is_none() || behind > CAUGHT_UP_ENTRIES {
+            if voter || !members::votes_by_itself(replica, id) || !members::caught_up(replica, id) {
                 return Ok(());
             }
             tracing::info!(

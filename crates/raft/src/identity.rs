@@ -3,6 +3,7 @@
 use crate::log_store::{SLOT_IDENTITY, write_durably};
 use kontiki_wal::Wal;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io;
 
 /// Kept in the write-ahead log, so that it is lost only together with it.
@@ -16,6 +17,17 @@ pub(crate) struct Identity {
     pub boot: u64,
     /// Whether the cluster's membership is known to name this disk.
     pub admitted: bool,
+    /// The name that the member was configured with when it came into being.
+    #[serde(default)]
+    pub name: String,
+    /// And the cluster's token.
+    #[serde(default)]
+    pub token: String,
+    /// Where the configuration said that each member is, by name, when the
+    /// membership last agreed with it. A difference to the present
+    /// configuration is news from the operator, everything else is old.
+    #[serde(default)]
+    pub configured: BTreeMap<String, String>,
 }
 
 impl Identity {

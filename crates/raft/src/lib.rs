@@ -19,14 +19,17 @@ mod identity;
 mod lessor;
 mod log_store;
 mod machine;
+mod members;
 mod metrics;
 mod net;
+mod operations;
 mod peers;
 mod position;
 mod proposer;
 mod raft_network;
 mod reads;
 mod replica;
+mod restore;
 mod server;
 mod snapshot;
 mod status;
@@ -46,7 +49,9 @@ mod wire {
 }
 
 pub use config::{
-    ConfigError, InitialMember, PeerTls, ReplicatedConfig, StoreLimits, Timing, TraceContext,
+    ConfigError, InitialMember, InitialState, PeerTls, ReplicatedConfig, StoreLimits, Timing,
+    TraceContext,
 };
 pub use net::{Network, PeerListener, PeerStream, TcpNetwork};
+pub use restore::{RestoreError, RestorePlan};
 pub use store::{Environment, ReplicatedStore, StartError};

@@ -16,7 +16,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 
 /// The write-ahead log's state slots.
-const SLOT_VOTE: u8 = 0;
+pub(crate) const SLOT_VOTE: u8 = 0;
 const SLOT_COMMITTED: u8 = 1;
 pub(crate) const SLOT_IDENTITY: u8 = 2;
 

@@ -4,7 +4,7 @@ use crate::config::ReplicatedConfig;
 use crate::net::{Network, client_with_h2, connect_peer};
 use crate::wire::peer_client::PeerClient;
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,20 +51,34 @@ impl Interceptor for Identify {
     }
 }
 
+/// Where members are.
+#[derive(Default)]
+struct Book {
+    /// As the membership says.
+    members: HashMap<u64, String>,
+    /// As the configuration says since this start. It wins until the membership
+    /// has news of its own.
+    moved: HashMap<u64, String>,
+}
+
 /// Connections by peer and lane, made when first used.
 pub(crate) struct Peers {
     network: Arc<dyn Network>,
     tls: Option<Arc<rustls::ClientConfig>>,
     cluster_id: u64,
     own_id: u64,
-    /// The configured addresses, which win over the replicated ones: a member
-    /// that moved is found by changing the configuration.
+    /// The members of the initial cluster; counts until there is a membership.
     configured: HashMap<u64, String>,
+    book: RwLock<Book>,
     connections: Mutex<HashMap<(u64, String, Lane), Channel>>,
 }
 
 impl Peers {
-    pub(crate) fn new(config: &ReplicatedConfig, network: Arc<dyn Network>) -> Self {
+    pub(crate) fn new(
+        config: &ReplicatedConfig,
+        network: Arc<dyn Network>,
+        (cluster_id, own_id): (u64, u64),
+    ) -> Self {
         let configured = config.initial_cluster.iter();
         Self {
             network,
@@ -72,8 +86,9 @@ impl Peers {
                 .tls
                 .as_ref()
                 .map(|tls| client_with_h2((*tls.client).clone())),
-            cluster_id: config.cluster_id(),
-            own_id: config.member_id(&config.name),
+            cluster_id,
+            own_id,
+            book: RwLock::default(),
             configured: configured
                 .map(|m| (config.member_id(&m.name), m.peer_address.clone()))
                 .collect(),
@@ -81,10 +96,15 @@ impl Peers {
         }
     }
 
-    /// The other configured members' ids.
+    /// The other members' ids; while none is known, the configured ones.
     pub(crate) fn others(&self) -> Vec<u64> {
-        let mut ids: Vec<u64> = self
-            .configured
+        let book = self.book.read();
+        let known = if book.members.is_empty() {
+            &self.configured
+        } else {
+            &book.members
+        };
+        let mut ids: Vec<u64> = known
             .keys()
             .copied()
             .filter(|id| *id != self.own_id)
@@ -93,17 +113,45 @@ impl Peers {
         ids
     }
 
-    pub(crate) fn address(&self, id: u64) -> Option<String> {
-        self.configured.get(&id).cloned()
+    /// Whether the initial cluster has that member.
+    pub(crate) fn is_configured(&self, id: u64) -> bool {
+        self.configured.contains_key(&id)
     }
 
-    /// A client for a member; `fallback` is its replicated address.
+    pub(crate) fn address(&self, id: u64) -> Option<String> {
+        let book = self.book.read();
+        let known = book.moved.get(&id).or_else(|| book.members.get(&id));
+        known.or_else(|| self.configured.get(&id)).cloned()
+    }
+
+    /// Takes over where the membership says that the members are.
+    pub(crate) fn learn(&self, members: HashMap<u64, String>) {
+        let mut book = self.book.write();
+        if book.members == members {
+            return;
+        }
+        let Book {
+            members: old,
+            moved,
+        } = &mut *book;
+        moved.retain(|id, _| old.get(id).is_none() || old.get(id) == members.get(id));
+        *old = members;
+        // Connections to where nobody is any more are let go.
+        let (members, moved) = (book.members.clone(), book.moved.clone());
+        drop(book);
+        self.connections.lock().retain(|(id, address, _), _| {
+            members.get(id) == Some(address) || moved.get(id) == Some(address)
+        });
+    }
+
+    /// A member is where the configuration says since this start.
+    pub(crate) fn moved(&self, id: u64, address: String) {
+        self.book.write().moved.insert(id, address);
+    }
+
+    /// A client for a member; `fallback` is its address if nothing newer is known.
     pub(crate) fn client(&self, id: u64, fallback: &str, lane: Lane) -> Client {
-        let address = self
-            .configured
-            .get(&id)
-            .map_or(fallback, String::as_str)
-            .to_owned();
+        let address = self.address(id).unwrap_or_else(|| fallback.to_owned());
         let key = (id, address, lane);
         let channel = self
             .connections

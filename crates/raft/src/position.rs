@@ -18,6 +18,14 @@ pub(crate) struct Position {
 }
 
 impl Position {
+    /// A position after an entry, with nothing else known.
+    pub(crate) fn at(applied: LogIdT) -> Self {
+        Self {
+            applied: Some(applied),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn set_membership(&mut self, membership: StoredMembershipT) {
         self.membership_bytes = encode_membership(membership.membership());
         self.membership = membership;

@@ -36,6 +36,7 @@ pub(crate) struct NetworkFactory {
 
 /// Calls one peer.
 pub(crate) struct PeerLink {
+    peers: Arc<Peers>,
     target: u64,
     /// Its name, for people.
     name: String,
@@ -43,22 +44,28 @@ pub(crate) struct PeerLink {
     tells: bool,
     /// Whether the last append went wrong.
     lost: bool,
-    replication: Client,
-    control: Client,
-    snapshots: Client,
+    /// Where it was when the link was made.
+    address: String,
+    replication: Lane,
+}
+
+impl PeerLink {
+    /// Looked up for each call: members move.
+    fn client(&self, lane: Lane) -> Client {
+        self.peers.client(self.target, &self.address, lane)
+    }
 }
 
 impl NetworkFactory {
     fn link(&self, target: u64, node: &PeerNode, replication: Lane) -> PeerLink {
-        let client = |lane| self.peers.client(target, &node.peer_address, lane);
         PeerLink {
+            peers: self.peers.clone(),
             target,
             name: node.name.clone(),
             tells: replication == Lane::Control,
             lost: false,
-            replication: client(replication),
-            control: client(Lane::Control),
-            snapshots: client(Lane::Snapshots),
+            address: node.peer_address.clone(),
+            replication,
         }
     }
 }
@@ -212,7 +219,8 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
             let requests = futures::stream::iter([first])
                 .chain(input)
                 .map(|request| append_request(&request));
-            let answers = within(option.soft_ttl(), self.replication.append(requests)).await;
+            let mut client = self.client(self.replication);
+            let answers = within(option.soft_ttl(), client.append(requests)).await;
             self.note(&answers);
             let answers = answers?.map(|answer| {
                 answer
@@ -228,7 +236,8 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let call = self.control.vote(vote_request(&request));
+        let mut client = self.client(Lane::Control);
+        let call = client.vote(vote_request(&request));
         within(option.soft_ttl(), call).await.map(vote_response)
     }
 
@@ -237,7 +246,8 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let call = self.control.pre_vote(vote_request(&request));
+        let mut client = self.client(Lane::Control);
+        let call = client.pre_vote(vote_request(&request));
         within(option.soft_ttl(), call).await.map(vote_response)
     }
 
@@ -251,7 +261,8 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
         let (requests, receiver) = mpsc::channel(SNAPSHOT_REQUESTS_WAITING);
         tracing::info!(peer = self.target, snapshot = %snapshot.meta, "sending a snapshot");
         let send = send_snapshot(vote, snapshot.snapshot, requests);
-        let call = self.snapshots.snapshot(ReceiverStream::new(receiver));
+        let mut client = self.client(Lane::Snapshots);
+        let call = client.snapshot(ReceiverStream::new(receiver));
         let transfer = async {
             // The call ends by itself when the sender stops: a snapshot without
             // an end is refused.
@@ -280,7 +291,8 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
             to: *request.to_node_id(),
             last_log_id: request.last_log_id().copied().map(Into::into),
         };
-        let answer = within(option.soft_ttl(), self.control.transfer_leader(message)).await?;
+        let mut client = self.client(Lane::Control);
+        let answer = within(option.soft_ttl(), client.transfer_leader(message)).await?;
         if answer.accepted {
             return Ok(Ok(()));
         }

@@ -8,6 +8,7 @@ use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::status::StatusBoard;
 use crate::types::{PeerNode, StoredMembershipT, TypeConfig, VoteT};
+use crate::upkeep::LeaderProposals;
 use crate::waiters::Waiters;
 use crate::wire;
 use kontiki_mvcc::StateMachine;
@@ -18,6 +19,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::OneshotResponder;
 use openraft::{Raft, RaftMetrics, ReadPolicy};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -45,8 +47,12 @@ pub(crate) struct Replica {
     pub reads: mpsc::Sender<oneshot::Sender<Result<u64, StoreError>>>,
     /// Members whose connection broke.
     pub suspects: mpsc::Sender<u64>,
-    /// Held while a member is taken back in.
+    /// Held while the membership is being changed.
     pub readmission: Arc<tokio::sync::Mutex<()>>,
+    /// Whether this process has noted that the membership agrees with the configuration.
+    pub configured_noted: AtomicBool,
+    /// What this member proposes as the leader.
+    pub own: Arc<LeaderProposals>,
 }
 
 /// What became of a proposal that was handed to a leader.
@@ -118,11 +124,22 @@ impl Replica {
         wire::Member {
             id: self.id(),
             name: self.config.name.clone(),
-            peer_address: self.peers.address(self.id()).unwrap_or_default(),
+            peer_address: self.config.own_address(),
             client_urls: self.config.client_urls.clone(),
             disk_id: self.identity.disk_id,
             voter: self.voters().contains(&self.id()),
         }
+    }
+
+    /// Takes over the addresses of the newest membership known here.
+    pub(crate) fn learn_addresses(&self) {
+        let membership = self.membership();
+        let nodes = membership.membership().nodes();
+        self.peers.learn(
+            nodes
+                .map(|(id, node)| (*id, node.peer_address.clone()))
+                .collect(),
+        );
     }
 
     /// The members of the newest membership known here.
@@ -135,10 +152,7 @@ impl Replica {
             .map(|(id, node)| wire::Member {
                 id: *id,
                 name: node.name.clone(),
-                peer_address: self
-                    .peers
-                    .address(*id)
-                    .unwrap_or_else(|| node.peer_address.clone()),
+                peer_address: node.peer_address.clone(),
                 client_urls: node.client_urls.clone(),
                 disk_id: node.disk_id,
                 voter: voters.contains(id),

@@ -1,6 +1,7 @@
 //! The peers' service.
 
 use crate::formation;
+use crate::members;
 use crate::peers::{MESSAGE_BYTES_MAX, META_CLUSTER, META_FROM, META_TO};
 use crate::position::Position;
 use crate::raft_network::checksum;
@@ -135,9 +136,18 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<wire::HelloRequest>,
     ) -> Result<Response<wire::HelloResponse>, Status> {
-        self.caller(&request)?;
+        // A member without a past cannot say which cluster it means; its
+        // certificate is all that is asked of it.
+        let cluster = request.metadata().get(META_CLUSTER);
+        let from = if cluster.is_some_and(|cluster| cluster == "0") {
+            0
+        } else {
+            self.caller(&request)?
+        };
         let replica = &self.replica;
         Ok(Response::new(wire::HelloResponse {
+            cluster_id: replica.identity.cluster_id,
+            removed: members::was_removed(replica, from),
             member: Some(replica.own_member()),
             initialized: formation::is_initialized(replica),
             leader_id: replica.leader_now().unwrap_or_default(),
@@ -150,14 +160,12 @@ impl peer_server::Peer for PeerService {
         request: Request<wire::JoinRequest>,
     ) -> Result<Response<wire::JoinResponse>, Status> {
         let from = self.caller(&request)?;
-        let member = request
-            .into_inner()
-            .member
-            .filter(|member| member.id == from);
+        let wire::JoinRequest { member, moved } = request.into_inner();
+        let member = member.filter(|member| member.id == from);
         let member =
             member.ok_or_else(|| Status::invalid_argument("a member can only ask for itself"))?;
         Ok(Response::new(
-            formation::take_back(&self.replica, member).await,
+            formation::take_back(&self.replica, member, moved).await,
         ))
     }
 
@@ -279,6 +287,18 @@ impl peer_server::Peer for PeerService {
             answers,
         ));
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn change_member(
+        &self,
+        request: Request<wire::ChangeMemberRequest>,
+    ) -> Result<Response<wire::ChangeMemberResponse>, Status> {
+        self.caller(&request)?;
+        let change = serde_json::from_slice(&request.into_inner().change)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let changed = members::change(&self.replica, change).await?;
+        let answer = members::encode_answer(changed);
+        Ok(Response::new(wire::ChangeMemberResponse { answer }))
     }
 
     async fn keep_alive(

@@ -18,7 +18,7 @@ use crate::status::StatusBoard;
 use crate::upkeep::{self, LeaderProposals};
 use crate::waiters::Waiters;
 use crate::wire::{KeepAliveRequest, TimeToLiveRequest};
-use crate::{formation, suspicion};
+use crate::{formation, members, suspicion};
 use async_trait::async_trait;
 use kontiki_mvcc::{Applied, Command, Engine, EngineError, StateMachine};
 use kontiki_store::{
@@ -35,6 +35,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -83,19 +84,19 @@ pub enum StartError {
     Engine(#[from] EngineError),
     /// The data belongs to somebody else.
     #[error(
-        "{data_dir} belongs to member {found_member:x} of cluster {found_cluster:x}, but the configuration is that of member {member:x} of cluster {cluster:x}; check name, cluster token and initial cluster, or give this member a data directory of its own"
+        "{data_dir} belongs to member {found_name:?} of a cluster with the token {found_token:?}, but the configuration is that of member {name:?} with the token {token:?}; check both, or give this member a data directory of its own"
     )]
     Foreign {
         /// The data directory.
         data_dir: String,
         /// Whose it is.
-        found_member: u64,
+        found_name: String,
         /// Of which cluster.
-        found_cluster: u64,
+        found_token: String,
         /// Who was to be started.
-        member: u64,
+        name: String,
         /// In which cluster.
-        cluster: u64,
+        token: String,
     },
     /// Log and state machine do not fit together.
     #[error(
@@ -129,7 +130,7 @@ pub enum StartError {
 
 /// A replica of the store. Dropping it stops it without handing anything over.
 pub struct ReplicatedStore {
-    replica: Arc<Replica>,
+    pub(crate) replica: Arc<Replica>,
     proposer: Proposer,
     tasks: Mutex<JoinSet<()>>,
     /// Held for as long as this process uses the data directory.
@@ -162,7 +163,7 @@ impl ReplicatedStore {
         let wal = open_log(&environment, &config, metrics.clone())?;
         let (content, background) = StateMachine::open(engine)?;
         let position = Position::decode(content.applied_meta())?;
-        let identity = open_identity(&config, &wal, &position).await?;
+        let identity = open_identity(&environment, &config, &wal, &position).await?;
         run_background(background)?;
 
         let status = Arc::new(StatusBoard::new(StoreStatus {
@@ -175,7 +176,9 @@ impl ReplicatedStore {
         let waiters = Arc::new(Waiters::new(identity.member_id, identity.boot));
         let lessor = Arc::new(Lessor::new(environment.clock.clone()));
         let (applied_sender, applied) = watch::channel(position.applied.map_or(0, |id| id.index));
-        let peers = Arc::new(Peers::new(&config, environment.network.clone()));
+        let ids = (identity.cluster_id, identity.member_id);
+        let peers = Arc::new(Peers::new(&config, environment.network.clone(), ids));
+        note_moved(&peers, &config, &identity, &position);
         let machine = Machine {
             content: content.clone(),
             position,
@@ -199,6 +202,7 @@ impl ReplicatedStore {
         let (suspects, suspects_queue) = mpsc::channel(suspicion::WAITING_MAX);
         let (leader_sender, leader) = watch::channel(None);
         let admitted = watch::Sender::new(identity.admitted);
+        let own = Arc::new(LeaderProposals::new(identity.boot));
         let replica = Arc::new(Replica {
             identity,
             content,
@@ -215,6 +219,8 @@ impl ReplicatedStore {
             reads,
             suspects,
             readmission: Arc::default(),
+            configured_noted: AtomicBool::new(false),
+            own,
             config,
         });
         let mut tasks = JoinSet::new();
@@ -228,12 +234,18 @@ impl ReplicatedStore {
         tasks.spawn(formation::run(replica.clone()));
         tasks.spawn(upkeep::await_recovery(replica.clone()));
         tasks.spawn(upkeep::shorten_log(replica.clone()));
-        let own = Arc::new(LeaderProposals::new(replica.identity.boot));
-        tasks.spawn(upkeep::end_leases(replica.clone(), own.clone()));
+        tasks.spawn(upkeep::end_leases(replica.clone()));
         if let Some(interval) = replica.config.auto_compaction {
-            tasks.spawn(upkeep::compact(replica.clone(), own, interval));
+            tasks.spawn(upkeep::compact(replica.clone(), interval));
         }
         let proposer = Proposer::new(queue, limits.request_timeout);
+        if let Some(quota) = replica.config.quota_bytes {
+            tasks.spawn(upkeep::watch_quota(
+                replica.clone(),
+                proposer.clone(),
+                quota,
+            ));
+        }
         Ok(Self {
             replica,
             proposer,
@@ -276,33 +288,12 @@ impl ReplicatedStore {
         if !replica.is_leader() {
             return;
         }
-        let metrics = replica.raft_metrics();
-        let voters = replica.voters();
-        let Some(replication) = metrics.replication else {
-            return;
-        };
-        let others = replication
-            .into_iter()
-            .filter(|(id, _)| *id != replica.id() && voters.contains(id));
-        let Some((heir, _)) = others.max_by_key(|(_, matched)| *matched) else {
-            return;
-        };
-        tracing::info!(to = heir, "handing leadership over");
-        if replica.raft.trigger().transfer_leader(heir).await.is_err() {
-            return;
-        }
-        let mut leader = replica.leader.clone();
-        let own = replica.id();
-        let gone = leader.wait_for(|leader| leader.is_some_and(|id| id != own));
-        if tokio::time::timeout(replica.round_trip_max(), gone)
-            .await
-            .is_err()
-        {
+        if !members::step_aside(replica).await {
             tracing::warn!("nobody took over in time; the others will elect a leader");
         }
     }
 
-    async fn propose(&self, command: Command) -> Result<Applied, StoreError> {
+    pub(crate) async fn propose(&self, command: Command) -> Result<Applied, StoreError> {
         let traces = self.replica.config.traces.as_ref();
         let Some(traces) = traces.filter(|traces| traces.current().is_some()) else {
             return self.proposer.propose(command, None).await;
@@ -345,7 +336,7 @@ impl ReplicatedStore {
         }
     }
 
-    fn client(&self, id: u64) -> crate::peers::Client {
+    pub(crate) fn client(&self, id: u64) -> crate::peers::Client {
         self.replica
             .peers
             .client(id, &self.replica.peer_node(id).peer_address, Lane::Control)
@@ -402,24 +393,44 @@ fn open_log(
     )
 }
 
+/// Whoever the configuration places elsewhere than it did when the membership
+/// last agreed with it has moved.
+fn note_moved(peers: &Peers, config: &ReplicatedConfig, identity: &Identity, position: &Position) {
+    let nodes = || position.membership.membership().nodes();
+    peers.learn(
+        nodes()
+            .map(|(id, node)| (*id, node.peer_address.clone()))
+            .collect(),
+    );
+    for (name, address) in config.addresses() {
+        if identity.configured.get(&name) == Some(&address) {
+            continue;
+        }
+        for (id, _) in nodes().filter(|(_, node)| node.name == name) {
+            peers.moved(*id, address.clone());
+        }
+    }
+}
+
 /// Reads or makes this replica's identity and begins its next life.
 async fn open_identity(
+    environment: &Environment,
     config: &ReplicatedConfig,
     wal: &Wal,
     position: &Position,
 ) -> Result<Identity, StartError> {
-    let (member_id, cluster_id) = (config.member_id(&config.name), config.cluster_id());
     let stored = Identity::load(wal)?;
-    if let Some(found) = stored
-        .as_ref()
-        .filter(|found| (found.member_id, found.cluster_id) != (member_id, cluster_id))
-    {
+    let foreign = |found: &&Identity| {
+        !found.name.is_empty()
+            && (&found.name, &found.token) != (&config.name, &config.cluster_token)
+    };
+    if let Some(found) = stored.as_ref().filter(foreign) {
         return Err(StartError::Foreign {
             data_dir: config.data_dir.display().to_string(),
-            found_member: found.member_id,
-            found_cluster: found.cluster_id,
-            member: member_id,
-            cluster: cluster_id,
+            found_name: found.name.clone(),
+            found_token: found.token.clone(),
+            name: config.name.clone(),
+            token: config.cluster_token.clone(),
         });
     }
     let applied = position.applied.map(|id| id.index);
@@ -433,6 +444,14 @@ async fn open_identity(
             format!("the log begins after entry {purged}, the state machine holds {applied:?}");
         return Err(StartError::Torn { reason });
     }
+    // A log that holds anything was written after this disk was admitted.
+    let admitted = stored.as_ref().is_some_and(|found| found.admitted) || wal.next_index() > 0;
+    let (cluster_id, member_id) = match &stored {
+        Some(found) if admitted => (found.cluster_id, found.member_id),
+        _ => formation::discover(config, environment.network.clone())
+            .await
+            .unwrap_or_else(|| (config.cluster_id(), config.member_id(&config.name))),
+    };
     // Later than any life that this disk or the applied proposals know of; the
     // wall clock helps a disk that was lost.
     let clock = SystemTime::now()
@@ -452,8 +471,10 @@ async fn open_identity(
         member_id,
         disk_id,
         boot: clock.max(known + 1),
-        // A log that holds anything was written after this disk was admitted.
-        admitted: stored.is_some_and(|found| found.admitted) || wal.next_index() > 0,
+        admitted,
+        name: config.name.clone(),
+        token: config.cluster_token.clone(),
+        configured: stored.map(|found| found.configured).unwrap_or_default(),
     };
     identity.save(wal).await?;
     Ok(identity)
@@ -555,6 +576,7 @@ impl Store for ReplicatedStore {
             self.read_barrier().await?;
             return self.replica.content.read_txn(&req);
         }
+        self.replica.content.check_alarms(&req)?;
         match self.propose(Command::Txn(req)).await? {
             Applied::Txn(response) => Ok(response),
             other => Err(unexpected(&other)),
@@ -669,24 +691,16 @@ impl Store for ReplicatedStore {
     }
 
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
-        self.read_barrier().await?;
-        let own = self.replica.id();
-        let members = self.replica.members().into_iter().map(|member| Member {
-            client_urls: if member.id == own {
-                self.replica.config.client_urls.clone()
-            } else {
-                member.client_urls
-            },
-            id: member.id,
-            name: member.name,
-            peer_addresses: vec![member.peer_address],
-            is_learner: !member.voter,
-        });
-        Ok(members.collect())
+        Ok(self
+            .replica
+            .members()
+            .into_iter()
+            .map(members::shown)
+            .collect())
     }
 }
 
-fn header(applied: &Applied) -> Result<Header, StoreError> {
+pub(crate) fn header(applied: &Applied) -> Result<Header, StoreError> {
     match applied {
         Applied::Header(header) => Ok(*header),
         Applied::Lease(grant) => Ok(grant.header),
@@ -694,7 +708,7 @@ fn header(applied: &Applied) -> Result<Header, StoreError> {
     }
 }
 
-fn unexpected(applied: &Applied) -> StoreError {
+pub(crate) fn unexpected(applied: &Applied) -> StoreError {
     StoreError::Internal(format!(
         "the state machine answered something else: {applied:?}"
     ))

@@ -3,10 +3,12 @@
 
 use crate::metrics::set;
 use crate::position::Position;
+use crate::proposer::Proposer;
 use crate::replica::{Proposed, Replica};
 use crate::types::Proposal;
 use bytes::Bytes;
 use kontiki_mvcc::{Command, encode_batch};
+use kontiki_store::{Alarm, AlarmKind};
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ const ENTRIES_KEPT_WHEN_LARGE: u64 = 100;
 pub(crate) async fn follow(replica: Arc<Replica>, leader: watch::Sender<Option<u64>>) {
     let mut raft = replica.raft.metrics();
     loop {
+        replica.learn_addresses();
         let now = raft.borrow_watched().clone();
         let before = *leader.borrow();
         let leads = now.state == ServerState::Leader;
@@ -131,7 +134,8 @@ impl LeaderProposals {
 }
 
 /// Ends leases whose time is over.
-pub(crate) async fn end_leases(replica: Arc<Replica>, proposals: Arc<LeaderProposals>) {
+pub(crate) async fn end_leases(replica: Arc<Replica>) {
+    let proposals = replica.own.clone();
     loop {
         let expired = replica.lessor.next_expired().await;
         tracing::debug!(?expired, "leases have ended");
@@ -147,18 +151,15 @@ pub(crate) async fn end_leases(replica: Arc<Replica>, proposals: Arc<LeaderPropo
 
 /// As kube-apiserver does with etcd: every `interval`, forgets what is older
 /// than `interval`.
-pub(crate) async fn compact(
-    replica: Arc<Replica>,
-    proposals: Arc<LeaderProposals>,
-    interval: Duration,
-) {
+pub(crate) async fn compact(replica: Arc<Replica>, interval: Duration) {
     let mut before = replica.content.revision();
     loop {
         tokio::time::sleep(interval).await;
         let now = replica.content.revision();
         if replica.is_leader() && before > replica.content.compact_revision() && before > 1 {
             tracing::info!(revision = before, "compacting history");
-            proposals
+            replica
+                .own
                 .propose(&replica, &[Command::Compact { revision: before }])
                 .await;
         }
@@ -227,6 +228,33 @@ pub(crate) async fn shorten_log(replica: Arc<Replica>) {
             && replica.raft.trigger().purge_log(upto).await.is_err()
         {
             return;
+        }
+    }
+}
+
+/// Raises this member's alarm while its quota is used up, and ends it by
+/// itself when there is space again.
+pub(crate) async fn watch_quota(replica: Arc<Replica>, proposer: Proposer, quota_bytes: u64) {
+    let alarm = Alarm {
+        member_id: replica.id(),
+        kind: AlarmKind::NoSpace,
+    };
+    replica
+        .status
+        .update(|status| status.db_quota_bytes = quota_bytes);
+    loop {
+        tokio::time::sleep(replica.config.limits.log_check_every).await;
+        let used = replica.content.size().live_bytes;
+        let (on, full) = (
+            replica.content.alarms().contains(&alarm),
+            used > quota_bytes,
+        );
+        if on == full || replica.leader_now().is_none() {
+            continue;
+        }
+        tracing::warn!(used, quota_bytes, full, "the quota");
+        if let Err(error) = proposer.propose(Command::alarm(alarm, full), None).await {
+            tracing::debug!(%error, "the alarm waits for a leader");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Clusters that elect, fail, partition and come back.
 
+#[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
 
 use kontiki_raft::{ReplicatedStore, StartError};

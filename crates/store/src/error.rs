@@ -1,6 +1,6 @@
 //! What can go wrong in a call to the store, in etcd's terms.
 
-use crate::Revision;
+use crate::{AuthError, MemberError, Revision};
 use thiserror::Error;
 
 /// A refused or failed call. The texts are etcd's, because etcd clients and the
@@ -52,6 +52,12 @@ pub enum StoreError {
     /// The TTL is beyond what can be represented.
     #[error("etcdserver: too large lease TTL")]
     LeaseTtlTooLarge,
+    /// Authentication refused it.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The membership cannot be changed like this.
+    #[error(transparent)]
+    Member(#[from] MemberError),
     /// No leader is known; the call was not carried out.
     #[error("etcdserver: no leader")]
     NoLeader,

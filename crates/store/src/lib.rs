@@ -8,18 +8,24 @@
 //!
 //! **Invariant:** nothing in this crate knows Raft, RocksDB, gRPC or a clock.
 
+mod auth;
 mod error;
 mod feed;
 mod kv;
 mod lease;
 mod member;
+mod operations;
 mod txn;
 
+pub use auth::{Access, AuthChange, AuthError, AuthState, Permission, ROOT, User};
 pub use error::StoreError;
 pub use feed::{Event, EventBatch, EventKind, WatchItem, WatchRequest, WatchStream};
 pub use kv::{KeyRange, KeyValue, RangeRequest, RangeResponse, SortKey, SortOrder, prefix_end};
 pub use lease::{LeaseGrant, LeaseId, LeaseInfo};
 pub use member::{Member, StoreStatus};
+pub use operations::{
+    Alarm, AlarmKind, Dump, DumpItem, KvHash, MemberChange, MemberError, Operations,
+};
 pub use txn::{
     Compare, CompareOp, CompareTarget, DeleteRangeRequest, DeleteRangeResponse, Op, OpResponse,
     PutRequest, PutResponse, TxnRequest, TxnResponse,

@@ -38,6 +38,8 @@ pub struct StoreStatus {
     pub db_size_bytes: u64,
     /// Of these, bytes in use.
     pub db_size_in_use_bytes: u64,
+    /// The quota for `db_size_in_use_bytes`; 0: none.
+    pub db_quota_bytes: u64,
     /// Whether this member is a learner.
     pub is_learner: bool,
     /// Whether everything that was committed when the process started has been applied.

@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 // Without a scheme: etcdctl 3.4 makes a URL the request's authority in some
 // commands, which HTTP/2 forbids and this server's HTTP library refuses.
-fn etcdctl(served: &Served) -> Option<Command> {
+pub fn etcdctl(served: &Served) -> Option<Command> {
     let path = std::env::var_os("PATH")?;
     let program = std::env::split_paths(&path)
         .map(|dir| dir.join("etcdctl"))
@@ -21,7 +21,7 @@ fn etcdctl(served: &Served) -> Option<Command> {
 }
 
 /// Runs etcdctl; `None` where there is none.
-async fn ctl(served: &Served, args: &[&str], input: &str) -> Option<String> {
+pub async fn ctl(served: &Served, args: &[&str], input: &str) -> Option<String> {
     let mut command = etcdctl(served)?;
     command
         .args(args)

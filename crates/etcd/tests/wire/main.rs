@@ -2,5 +2,6 @@
 
 mod etcdctl;
 mod golden;
+mod maintenance;
 mod served;
 mod watch;

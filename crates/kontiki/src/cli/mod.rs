@@ -1,9 +1,13 @@
 //! The command line. One file a command.
 
 mod completion;
+mod endpoints;
+mod etcd;
 mod kubeconfig;
+mod member;
 mod pki;
 mod run;
+mod snapshot;
 mod status;
 mod token;
 mod version;
@@ -46,6 +50,14 @@ enum Command {
     Token(token::Command),
     /// Show how the store's members are.
     Status(status::Args),
+    /// List and change the store's members.
+    #[command(subcommand)]
+    Member(member::Command),
+    /// Save, check and restore snapshots of the store.
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
+    /// Run the store alone, with etcd's flags, in etcd's place.
+    Etcd(etcd::Args),
     /// Show the version.
     Version(version::Args),
     /// Print a completion script for a shell.
@@ -62,6 +74,9 @@ impl Cli {
             Command::Kubeconfig(command) => command.run(),
             Command::Token(command) => command.run(),
             Command::Status(args) => args.run(),
+            Command::Member(command) => command.run(),
+            Command::Snapshot(command) => command.run(),
+            Command::Etcd(args) => args.run(),
             Command::Version(args) => args.run(),
             Command::Completion(args) => args.run(),
         }

@@ -1,42 +1,22 @@
 //! `kontiki status`: how the store's members are, as each of them sees itself.
 
-use anyhow::{Context, Result, bail};
+use super::endpoints::{PATIENCE, StoreArgs, StoreEndpoint};
+use anyhow::{Result, bail};
 use kontiki_etcd::pb::etcdserverpb::cluster_client::ClusterClient;
 use kontiki_etcd::pb::etcdserverpb::maintenance_client::MaintenanceClient;
 use kontiki_etcd::pb::etcdserverpb::{Member, MemberListRequest, StatusRequest, StatusResponse};
-use kontiki_pki::{Credentials, read_file, tls};
 use serde::Serialize;
 use std::fmt::Write;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
-use tonic::transport::{Channel, Endpoint};
 
-/// Whom to ask, and as whom.
+/// Whom to ask, and how to show it.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The members' etcd endpoints, https://host:port, separated by commas.
-    #[arg(long, value_delimiter = ',', required_unless_present = "etcd_dir")]
-    endpoints: Vec<String>,
-    /// A folder with ca.crt, client.crt and client.key, as `kontiki pki
-    /// etcd-client` writes it; a file `endpoints` in it stands for --endpoints.
-    #[arg(long)]
-    etcd_dir: Option<PathBuf>,
-    /// The store's CA.
-    #[arg(long)]
-    cacert: Option<PathBuf>,
-    /// The client's certificate.
-    #[arg(long)]
-    cert: Option<PathBuf>,
-    /// Its key.
-    #[arg(long)]
-    key: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// One JSON document.
     #[arg(long)]
     json: bool,
 }
-
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What one endpoint answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -57,12 +37,9 @@ struct Row {
 impl Args {
     /// Asks everybody and shows it; fails if somebody does not answer or nobody leads.
     pub fn run(self) -> Result<()> {
-        let (endpoints, tls) = (self.endpoints()?, self.tls()?);
+        let endpoints = self.store.endpoints()?;
         let rows = super::block_on(async {
-            let asked = endpoints
-                .into_iter()
-                .map(|endpoint| row(endpoint, tls.clone()));
-            Ok(futures::future::join_all(asked).await)
+            Ok(futures::future::join_all(endpoints.into_iter().map(row)).await)
         })?;
         let shown = if self.json {
             format!("{}\n", serde_json::to_string_pretty(&rows)?)
@@ -72,56 +49,14 @@ impl Args {
         super::print(&shown)?;
         verdict(&rows)
     }
-
-    fn endpoints(&self) -> Result<Vec<String>> {
-        let listed = match (&self.etcd_dir, self.endpoints.is_empty()) {
-            (Some(dir), true) => read_file(&dir.join("endpoints"))?,
-            _ => self.endpoints.join(","),
-        };
-        let endpoints: Vec<String> = listed
-            .split(',')
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
-            .collect();
-        for endpoint in &endpoints {
-            if !endpoint.starts_with("https://") {
-                bail!("{endpoint:?} is not an endpoint; write https://host:port");
-            }
-        }
-        anyhow::ensure!(
-            !endpoints.is_empty(),
-            "no endpoint is given; name them with --endpoints"
-        );
-        Ok(endpoints)
-    }
-
-    fn tls(&self) -> Result<Arc<rustls::ClientConfig>> {
-        let file = |given: &Option<PathBuf>, name: &str, flag: &str| -> Result<String> {
-            let from_dir = || self.etcd_dir.as_ref().map(|dir| dir.join(name));
-            let path = given
-                .clone()
-                .or_else(from_dir)
-                .with_context(|| format!("give {flag} or --etcd-dir"))?;
-            Ok(read_file(&path)?)
-        };
-        let authority = file(&self.cacert, "ca.crt", "--cacert")?;
-        let chain = file(&self.cert, "client.crt", "--cert")?;
-        let key = file(&self.key, "client.key", "--key")?;
-        let credentials = tls::Reloading::new(&Credentials::from_pem(&chain, &key)?)?;
-        Ok(Arc::new(tls::client_config(
-            &[&authority],
-            Some(credentials),
-            &tls::ALPN_H2,
-        )?))
-    }
 }
 
-async fn row(endpoint: String, tls: Arc<rustls::ClientConfig>) -> Row {
-    let answered = match tokio::time::timeout(PATIENCE, ask(&endpoint, tls)).await {
+async fn row(endpoint: StoreEndpoint) -> Row {
+    let answered = match tokio::time::timeout(PATIENCE, ask(&endpoint)).await {
         Ok(answered) => answered,
         Err(_) => Err(anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs())),
     };
+    let endpoint = endpoint.url;
     match answered {
         Ok((status, members)) => to_row(endpoint, status, &members),
         Err(error) => Row {
@@ -133,11 +68,8 @@ async fn row(endpoint: String, tls: Arc<rustls::ClientConfig>) -> Row {
     }
 }
 
-async fn ask(
-    endpoint: &str,
-    tls: Arc<rustls::ClientConfig>,
-) -> Result<(StatusResponse, Vec<Member>)> {
-    let channel = connect(endpoint, tls).await?;
+async fn ask(endpoint: &StoreEndpoint) -> Result<(StatusResponse, Vec<Member>)> {
+    let channel = endpoint.connect().await?;
     let status = MaintenanceClient::new(channel.clone())
         .status(StatusRequest {})
         .await
@@ -155,18 +87,6 @@ async fn ask(
             .map(|members| members.into_inner().members)
             .unwrap_or_default(),
     ))
-}
-
-/// gRPC over TLS of our own: the transport's own would only take PEM files.
-async fn connect(endpoint: &str, tls: Arc<rustls::ClientConfig>) -> Result<Channel> {
-    let plain = Endpoint::from_shared(endpoint.replacen("https://", "http://", 1))?;
-    kontiki_nodelink::channel::connect(plain.connect_timeout(PATIENCE), tls)
-        .await
-        .map_err(|error| anyhow::anyhow!("{}", innermost(&error)))
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 fn to_row(endpoint: String, status: StatusResponse, members: &[Member]) -> Row {

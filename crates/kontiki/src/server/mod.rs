@@ -6,8 +6,10 @@ mod certificates;
 mod components;
 mod dialer;
 mod dns_service;
-mod listener;
+pub mod listener;
 mod store;
+
+pub use store::{StoreDirs, Traces};
 
 use crate::config::{Component, ServerConfig};
 use access::Access;
@@ -68,7 +70,13 @@ async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
     // Components stop first and hand their leases over while the API still serves.
     let serving = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let etcd = kontiki_etcd::router(store.clone(), kontiki_etcd::Options::default());
+    let etcd = kontiki_etcd::router(
+        store.clone(),
+        kontiki_etcd::Options {
+            snapshot_dir: config.data_dir.clone(),
+            ..kontiki_etcd::Options::default()
+        },
+    );
     tasks.spawn(listener::serve(
         etcd_listener,
         certificates.etcd()?,

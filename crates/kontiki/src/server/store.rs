@@ -6,10 +6,11 @@ use anyhow::{Context, Result};
 use kontiki_raft::{InitialMember, ReplicatedConfig, ReplicatedStore, TraceContext};
 use kontiki_rocks::{RocksEngine, RocksOptions};
 use prometheus_client::registry::Registry;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Carries traces through the log.
-struct Traces;
+pub struct Traces;
 
 impl TraceContext for Traces {
     fn current(&self) -> Option<String> {
@@ -21,15 +22,34 @@ impl TraceContext for Traces {
     }
 }
 
+/// Where the store lies in a data directory.
+pub struct StoreDirs {
+    /// The state machine.
+    pub state: PathBuf,
+    /// The log.
+    pub log: PathBuf,
+}
+
+impl StoreDirs {
+    /// Those of a data directory.
+    pub fn of(data_dir: &Path) -> Self {
+        let store = data_dir.join("store");
+        Self {
+            state: store.join("state"),
+            log: store.join("log"),
+        }
+    }
+}
+
 /// Starts this server's replica. It serves once a quorum of replicas is there.
 pub async fn start(
     config: &ServerConfig,
     certificates: &Certificates,
     registry: &mut Registry,
 ) -> Result<Arc<ReplicatedStore>> {
-    let dir = config.data_dir.join("store");
+    let dirs = StoreDirs::of(&config.data_dir);
     let engine = {
-        let dir = dir.join("state");
+        let dir = dirs.state;
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         // Opening reads files; the runtime's threads are not for that.
         tokio::task::spawn_blocking(move || RocksEngine::open(&dir, &RocksOptions::default()))
@@ -53,7 +73,7 @@ pub async fn start(
         )],
         tls: Some(certificates.peers()?),
         traces: Some(Arc::new(Traces)),
-        ..ReplicatedConfig::new(dir.join("log"), &own.name, members)
+        ..ReplicatedConfig::new(dirs.log, &own.name, members)
     };
     let store = ReplicatedStore::start(replicated, Arc::new(engine), registry)
         .await

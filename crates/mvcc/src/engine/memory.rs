@@ -99,8 +99,9 @@ impl Engine for MemoryEngine {
     }
 
     fn flush(&self) -> Result<(), EngineError> {
-        let current = self.current.read().clone();
-        *self.durable.write() = current;
+        // Taken first, so that of two flushes at once the later content stays.
+        let mut durable = self.durable.write();
+        *durable = self.current.read().clone();
         Ok(())
     }
 

@@ -9,7 +9,8 @@ use crate::engine::{Batch, EngineError, Space};
 use crate::layout::{self, Record, meta};
 use crate::watch::Feed;
 use bytes::Bytes;
-use kontiki_store::{EventKind, LeaseGrant, LeaseId, Revision, StoreError};
+use kontiki_store::{AuthChange, AuthError, EventKind, LeaseGrant, LeaseId, Revision, StoreError};
+use std::sync::Arc;
 
 impl StateMachine {
     /// Applies committed entries in order and answers each command. `meta` is
@@ -21,7 +22,9 @@ impl StateMachine {
         let keeps_history = entries
             .iter()
             .flat_map(|entry| &entry.commands)
-            .any(|command| matches!(command, Command::Txn(txn) if reads_past(txn)));
+            .any(|command| {
+                matches!(command, Command::Txn(txn) | Command::Permitted { txn, .. } if reads_past(txn))
+            });
         let mut run = Run {
             work: Work::new(&*self.engine, (*before).clone(), keeps_history),
             batch: Batch::new(),
@@ -98,6 +101,14 @@ impl Run<'_> {
                 self.work.state.cluster.remove(key);
                 Ok(self.header())
             }
+            Command::Auth(change) => self.auth(change),
+            Command::Permitted { auth_revision, txn } => {
+                if self.work.state.auth.revision == *auth_revision {
+                    self.work.txn(txn).map(Applied::Txn)
+                } else {
+                    Err(StoreError::from(AuthError::OldRevision).into())
+                }
+            }
             Command::ActivateFeature { level } => {
                 self.work.state.feature_level = self.work.state.feature_level.max(*level);
                 Ok(self.header())
@@ -112,6 +123,16 @@ impl Run<'_> {
 
     fn header(&self) -> Applied {
         Applied::Header(self.work.state.header())
+    }
+
+    fn auth(&mut self, change: &AuthChange) -> Result<Applied, Stop> {
+        let mut auth = (*self.work.state.auth).clone();
+        auth.change(change).map_err(StoreError::from)?;
+        let key = layout::meta_key(self.work.state.slot, meta::AUTH, &[]);
+        self.batch
+            .put(Space::Meta, key, crate::auth::encode_state(&auth));
+        self.work.state.auth = Arc::new(auth);
+        Ok(self.header())
     }
 
     fn compact(&mut self, revision: Revision) -> Result<Applied, Stop> {

@@ -71,6 +71,7 @@ impl StateMachine {
             add(key);
             add(value);
         }
+        add(&crate::auth::encode_state(&state.auth));
         for (key, meta) in state.index.slice(0, usize::MAX) {
             add(key);
             add(&layout::encode_meta(&meta));

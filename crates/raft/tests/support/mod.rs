@@ -5,13 +5,14 @@ pub mod network;
 use bytes::Bytes;
 use kontiki_mvcc::{Batch, Engine, EngineError, EngineSize, MemoryEngine, Space, View};
 use kontiki_raft::{
-    Environment, InitialMember, ReplicatedConfig, ReplicatedStore, StartError, StoreLimits, Timing,
+    Environment, InitialMember, InitialState, ReplicatedConfig, ReplicatedStore, StartError,
+    StoreLimits, Timing,
 };
 use kontiki_store::{
     KeyRange, Op, PutRequest, RangeRequest, RangeResponse, Store, StoreError, StoreStatus,
     TxnRequest, TxnResponse,
 };
-use kontiki_wal::{SimDisk, SystemClock};
+use kontiki_wal::{Clock, SimDisk, SystemClock};
 use network::MemoryNetwork;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -70,6 +71,8 @@ pub struct Node {
     pub disk: SimDisk,
     engine: Arc<MemoryEngine>,
     dead: Arc<AtomicBool>,
+    /// The clock of its leases.
+    pub clock: Arc<dyn Clock>,
     pub store: Option<Arc<ReplicatedStore>>,
 }
 
@@ -111,6 +114,7 @@ impl Cluster {
                 disk: SimDisk::new(seed + at as u64),
                 engine: Arc::default(),
                 dead: Arc::default(),
+                clock: Arc::new(SystemClock::default()),
                 store: None,
             }
         });
@@ -130,6 +134,29 @@ impl Cluster {
         cluster
     }
 
+    /// Prepares one more member that joins the others at an address of its own.
+    pub fn prepare(&mut self, name: &str) -> usize {
+        self.seed += 1000;
+        let mut config = self.nodes[0].config.clone();
+        config.name = name.to_owned();
+        config.listen_peer = format!("{name}:2380");
+        config.initial_state = InitialState::Existing;
+        config.initial_cluster.push(InitialMember {
+            name: name.to_owned(),
+            peer_address: config.listen_peer.clone(),
+        });
+        self.nodes.push(Node {
+            address: config.listen_peer.clone(),
+            config,
+            disk: SimDisk::new(self.seed),
+            engine: Arc::default(),
+            dead: Arc::default(),
+            clock: Arc::new(SystemClock::default()),
+            store: None,
+        });
+        self.nodes.len() - 1
+    }
+
     pub fn configure(&mut self, at: usize, change: impl FnOnce(&mut ReplicatedConfig)) {
         change(&mut self.nodes[at].config);
     }
@@ -143,7 +170,7 @@ impl Cluster {
         node.dead = Arc::default();
         let environment = Environment {
             disk: Arc::new(node.disk.clone()),
-            clock: Arc::new(SystemClock::default()),
+            clock: node.clock.clone(),
             network: self.network.at(&node.address),
         };
         let engine = Arc::new(Mortal {
