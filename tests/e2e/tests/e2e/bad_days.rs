@@ -81,16 +81,18 @@ fn a_torn_end_of_the_log_is_cut_and_nothing_acknowledged_is_lost() {
         scratch.clean(&["create", "configmap", &name]);
     }
     kill(&victim);
-    // What a crash in the middle of a write leaves: the start of a record, and noise.
-    let segment = newest_segment(&victim);
-    let written = std::fs::read(&segment).expect("reads");
-    let mut file = std::fs::OpenOptions::new()
+    // What a crash in the middle of a write leaves: the start of a record, whose
+    // header (checksum, length, kind, flags, index) promises more than is there.
+    let mut torn = vec![0xab; 4];
+    torn.extend(4096_u32.to_le_bytes());
+    torn.extend([1, 1, 0, 0]);
+    torn.extend(u64::MAX.to_le_bytes());
+    torn.extend([0xcd; 100]);
+    let file = std::fs::OpenOptions::new()
         .append(true)
-        .open(&segment)
-        .expect("opens");
-    let torn = &written[written.len() / 2..][..200];
-    file.write_all(torn).expect("appends");
-    drop(file);
+        .open(newest_segment(&victim));
+    file.and_then(|mut file| file.write_all(&torn))
+        .expect("appends");
     cluster().start_server(&victim).expect("starts");
     all_have_caught_up();
     let listed = kubectl_at(
@@ -101,17 +103,61 @@ fn a_torn_end_of_the_log_is_cut_and_nothing_acknowledged_is_lost() {
     scratch.clean(&["create", "configmap", "after"]);
 }
 
-/// A small file system in place of a folder, with what was in the folder.
-struct SmallDisk<'a> {
-    folder: &'a Path,
+#[test]
+fn a_server_with_a_corrupt_log_stops_and_says_what_to_do_and_is_rebuilt() {
+    let victim = server(1);
+    let process = server_process(&victim);
+    let scratch = Scratch::new("corrupt");
+    scratch.clean(&["create", "configmap", "before"]);
+    all_have_caught_up();
+    kill(&victim);
+    let segment = newest_segment(&victim);
+    let mut written = std::fs::read(&segment).expect("reads");
+    let middle = written.len() / 2;
+    written[middle] ^= 0x40;
+    std::fs::write(&segment, written).expect("writes");
+    cluster().start_server(&victim).expect("starts");
+    eventually("it has ended", || {
+        cluster().processes.alive(&process).is_none().then_some(())
+    });
+    let log = std::fs::read_to_string(cluster().processes.log(&process)).expect("a log");
+    let said = log.lines().last().unwrap_or_default();
+    assert!(
+        said.contains("is corrupt at offset") && said.contains("move"),
+        "{said}"
+    );
+    scratch.clean(&["create", "configmap", "meanwhile"]);
+    // As it said.
+    std::fs::remove_dir_all(store(&victim)).expect("removes");
+    cluster().start_server(&victim).expect("starts");
+    all_have_caught_up();
+    let args = [
+        "get",
+        "configmap",
+        "before",
+        "meanwhile",
+        "-n",
+        &scratch.namespace,
+    ];
+    let _ = kubectl_at(&victim, &args).clean();
+}
+
+/// A small file system under a server's store, with what was in the store. It goes
+/// when dropped, and the store stays.
+struct SmallDisk {
+    server: Machine,
+    folder: PathBuf,
     aside: PathBuf,
 }
 
-impl<'a> SmallDisk<'a> {
-    fn new(folder: &'a Path, room_mebibytes: u64) -> Self {
+impl SmallDisk {
+    fn start(server: &Machine, room_mebibytes: u64) -> Self {
+        let processes = &cluster().processes;
+        processes.stop(&server_process(server)).expect("stops");
+        let folder = store(server);
         let aside = folder.with_extension("aside");
-        std::fs::rename(folder, &aside).expect("renames");
-        std::fs::create_dir(folder).expect("makes");
+        std::fs::rename(&folder, &aside).expect("renames");
+        std::fs::create_dir(&folder).expect("makes");
         let used = process::run(Command::new("du").arg("-sm").arg(&aside)).clean();
         let used: u64 = used
             .split_whitespace()
@@ -122,11 +168,15 @@ impl<'a> SmallDisk<'a> {
         let mut mount = Command::new("mount");
         mount
             .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(folder);
+            .arg(&folder);
         let _ = process::run(&mut mount).clean();
-        let disk = Self { folder, aside };
-        copy(&disk.aside, folder);
-        disk
+        copy(&aside, &folder);
+        cluster().start_server(server).expect("starts");
+        Self {
+            server: server.clone(),
+            folder,
+            aside,
+        }
     }
 
     /// Writes until nothing more fits; returns the file.
@@ -140,15 +190,17 @@ impl<'a> SmallDisk<'a> {
     }
 }
 
-impl Drop for SmallDisk<'_> {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
+        let _ = cluster().processes.stop(&server_process(&self.server));
         let kept = self.folder.with_extension("kept");
         let _ = std::fs::create_dir(&kept);
-        copy(self.folder, &kept);
-        let _ = process::try_run(Command::new("umount").arg(self.folder), "");
-        let _ = std::fs::remove_dir(self.folder);
-        let _ = std::fs::rename(&kept, self.folder);
+        copy(&self.folder, &kept);
+        let _ = process::try_run(Command::new("umount").arg(&self.folder), "");
+        let _ = std::fs::remove_dir(&self.folder);
+        let _ = std::fs::rename(&kept, &self.folder);
         let _ = std::fs::remove_dir_all(&self.aside);
+        let _ = cluster().start_server(&self.server);
     }
 }
 
@@ -163,13 +215,7 @@ fn a_server_with_a_full_disk_says_so_while_the_others_go_on() {
     let victim = server(2);
     let spared = server(0);
     let scratch = Scratch::new("full");
-    cluster()
-        .processes
-        .stop(&server_process(&victim))
-        .expect("stops");
-    let folder = store(&victim);
-    let disk = SmallDisk::new(&folder, 16);
-    cluster().start_server(&victim).expect("starts");
+    let disk = SmallDisk::start(&victim, 16);
     all_have_caught_up();
     let filling = disk.fill();
     let in_namespace = ["-n", scratch.namespace.as_str()];
@@ -183,7 +229,11 @@ fn a_server_with_a_full_disk_says_so_while_the_others_go_on() {
         let ready = kubectl_at(&victim, &["get", "--raw", "/readyz?verbose"]);
         let said = ready.stdout + &ready.stderr;
         let log = std::fs::read_to_string(cluster().processes.log(&server_process(&victim)));
-        (said.contains("[-]") && log.unwrap_or_default().contains("full")).then_some(())
+        (said.contains("[-]")
+            && log
+                .unwrap_or_default()
+                .contains("no space left on the disk"))
+        .then_some(())
     });
     std::fs::remove_file(filling).expect("removes");
     all_have_caught_up();
@@ -195,12 +245,7 @@ fn a_server_with_a_full_disk_says_so_while_the_others_go_on() {
     args.extend(in_namespace);
     let listed = kubectl_at(&victim, &args).clean();
     assert_eq!(listed.matches("while-full-").count(), 30);
-    cluster()
-        .processes
-        .stop(&server_process(&victim))
-        .expect("stops");
     drop(disk);
-    cluster().start_server(&victim).expect("starts");
     all_have_caught_up();
 }
 
@@ -258,6 +303,43 @@ fn start_with(server: &Machine, env: Vec<(String, String)>) {
         .expect("starts");
 }
 
+/// A server whose clock can be set. It gets the machine's back when dropped.
+struct Skewed {
+    server: Machine,
+    offset: PathBuf,
+}
+
+impl Skewed {
+    fn start(server: Machine) -> Self {
+        let process = server_process(&server);
+        cluster().processes.stop(&process).expect("stops");
+        let offset = store(&server).with_file_name("clock-offset");
+        let skewed = Self { server, offset };
+        skewed.set("+0");
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let env = vec![
+            pair("LD_PRELOAD", LIBFAKETIME),
+            pair("FAKETIME_TIMESTAMP_FILE", &skewed.offset.to_string_lossy()),
+            pair("FAKETIME_NO_CACHE", "1"),
+            pair("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ];
+        start_with(&skewed.server, env);
+        skewed
+    }
+
+    fn set(&self, offset: &str) {
+        std::fs::write(&self.offset, offset).expect("writes");
+    }
+}
+
+impl Drop for Skewed {
+    fn drop(&mut self) {
+        let _ = cluster().processes.stop(&server_process(&self.server));
+        let _ = cluster().start_server(&self.server);
+        let _ = std::fs::remove_file(&self.offset);
+    }
+}
+
 /// The server that leads the store.
 fn leader() -> Machine {
     let dir = cluster().state().join("etcd");
@@ -283,28 +365,14 @@ fn a_clock_that_jumps_ends_no_lease_and_takes_no_node_away() {
         "install the package faketime"
     );
     let before = containers();
-    let victim = leader();
-    let process = server_process(&victim);
-    cluster().processes.stop(&process).expect("stops");
-    let offset = store(&victim).with_file_name("clock-offset");
-    std::fs::write(&offset, "+0").expect("writes");
-    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    start_with(
-        &victim,
-        vec![
-            pair("LD_PRELOAD", LIBFAKETIME),
-            pair("FAKETIME_TIMESTAMP_FILE", &offset.to_string_lossy()),
-            pair("FAKETIME_NO_CACHE", "1"),
-            pair("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ],
-    );
+    let skewed = Skewed::start(leader());
     all_have_caught_up();
     wait_ready();
     // Whoever leads now hands over to the server whose clock will jump, if it can.
     for other in cluster()
         .topology
         .servers()
-        .filter(|other| **other != victim)
+        .filter(|other| **other != skewed.server)
     {
         cluster()
             .processes
@@ -319,8 +387,9 @@ fn a_clock_that_jumps_ends_no_lease_and_takes_no_node_away() {
     let lease = granted.split_whitespace().nth(1).expect("an id").to_owned();
     let key = format!("clock/{lease}");
     let _ = fixture::etcdctl(&["put", &key, "kept", "--lease", &lease]).clean();
-    for jump in ["+3h", "-3h", "+0"] {
-        std::fs::write(&offset, jump).expect("writes");
+    // Back by less than what certificates are dated back by when they are made.
+    for jump in ["+3h", "-3m", "+0"] {
+        skewed.set(jump);
         for number in 0..10 {
             let name = format!("after{}-{number}", jump.replace('+', "-plus-"));
             scratch.clean(&["create", "configmap", &name]);
@@ -334,8 +403,7 @@ fn a_clock_that_jumps_ends_no_lease_and_takes_no_node_away() {
     }
     assert_eq!(containers(), before);
     let _ = fixture::etcdctl(&["lease", "revoke", &lease]).clean();
-    cluster().processes.stop(&process).expect("stops");
-    cluster().start_server(&victim).expect("starts");
+    drop(skewed);
     all_have_caught_up();
     wait_ready();
 }
