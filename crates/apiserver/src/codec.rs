@@ -1,5 +1,5 @@
-//! How objects lie in the store: protobuf with its envelope where the kind has
-//! that form, else JSON. Both are always read.
+//! How objects lie in the store: protobuf with its envelope where that form
+//! keeps everything the object says, else JSON. Both are always read.
 //!
 //! **Invariant:** `metadata.resourceVersion` is never stored: it is the
 //! revision at which the store wrote the key.
@@ -36,7 +36,7 @@ pub fn encode(kind: &Kind, mut tree: Tree) -> Bytes {
         .type_for_api_version(api_version, &kind.kind)
         .filter(|ty| ty.has_protobuf);
     let value = Value::Object(tree);
-    if ty.is_some()
+    if ty.is_some_and(|ty| protobuf::is_complete(ty, &value))
         && let Ok(bytes) = protobuf::encode_object(&value)
     {
         return bytes;

@@ -46,7 +46,12 @@ pub async fn answer(
     target: &Target,
     body: Body,
 ) -> Result<Response<Body>, Status> {
-    let errand = errand(call, target).await?;
+    let Some(errand) = errand(call, target).await? else {
+        // The log of a pod that is nowhere yet is empty.
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = ::http::StatusCode::NO_CONTENT;
+        return Ok(response);
+    };
     if !is_upgrade(&call.parts.headers) {
         if matches!(&*target.subresource, "exec" | "attach" | "portforward") {
             return Err(Status::bad_request("Upgrade request required"));
@@ -65,8 +70,12 @@ pub async fn answer(
     }
 }
 
-async fn errand(call: &Call, target: &Target) -> Result<Errand, Status> {
-    let whole = Target::object(&target.kind, &target.namespace, &target.name);
+/// What is to be done; nothing for the log of a pod that is nowhere yet.
+async fn errand(call: &Call, target: &Target) -> Result<Option<Errand>, Status> {
+    let mut whole = Target::object(&target.kind, &target.namespace, &target.name);
+    if target.subresource == "proxy" && target.kind.plural != "nodes" {
+        split_name(&target.name).1.clone_into(&mut whole.name);
+    }
     let object = call.inner.registry.get(&whole, "").await?;
     let query = call
         .parts
@@ -75,13 +84,13 @@ async fn errand(call: &Call, target: &Target) -> Result<Errand, Status> {
         .map(|query| format!("?{query}"))
         .unwrap_or_default();
     match (&*target.kind.plural, &*target.subresource) {
-        ("nodes", _) => Ok(Errand {
+        ("nodes", _) => Ok(Some(Errand {
             node: object.name().to_owned(),
             target: DialTarget::Kubelet,
             path_and_query: format!("/{}{query}", call.info.rest),
-        }),
-        ("pods", "proxy") => pod_proxy(call, &object, &target.name, &query),
-        ("services", _) => service_proxy(call, target, &query),
+        })),
+        ("pods", "proxy") => pod_proxy(call, &object, &target.name, &query).map(Some),
+        ("services", _) => service_proxy(call, target, &query).map(Some),
         ("pods", verb) => pod_errand(call, &object, verb, &query),
         _ => Err(Status::no_such_path()),
     }
@@ -132,6 +141,16 @@ fn container(call: &Call, pod: &Object) -> Result<String, Status> {
             .and_then(Value::as_array),
     );
     choice.extend(main);
+    choice.extend(names(
+        pod.get(&["spec", "ephemeralContainers"])
+            .and_then(Value::as_array),
+    ));
+    if choice.is_empty() {
+        return Err(Status::bad_request(format!(
+            "a container name must be specified for pod {}",
+            pod.name()
+        )));
+    }
     Err(Status::bad_request(format!(
         "a container name must be specified for pod {}, choose one of: [{}]",
         pod.name(),
@@ -139,29 +158,36 @@ fn container(call: &Call, pod: &Object) -> Result<String, Status> {
     )))
 }
 
-fn pod_errand(call: &Call, pod: &Object, verb: &str, query: &str) -> Result<Errand, Status> {
+fn pod_errand(
+    call: &Call,
+    pod: &Object,
+    verb: &str,
+    query: &str,
+) -> Result<Option<Errand>, Status> {
     let (namespace, name) = (pod.namespace(), pod.name());
     let path = match verb {
         "portforward" => format!("/portForward/{namespace}/{name}{query}"),
         verb => {
             let container = container(call, pod)?;
-            let node = node_of(pod)?;
-            let nodes = call.inner.registry.catalog().find("", "v1", "nodes");
-            if nodes.is_some_and(|nodes| call.inner.registry.cached(&nodes, "", &node).is_none()) {
-                return Err(Status::not_found("", "nodes", &node));
-            }
             let word = if verb == "log" { "containerLogs" } else { verb };
-            format!(
-                "/{word}/{namespace}/{name}/{container}{}",
-                kubelet_query(query)
-            )
+            let query = kubelet_query(query);
+            format!("/{word}/{namespace}/{name}/{container}{query}")
         }
     };
-    Ok(Errand {
-        node: node_of(pod)?,
+    if verb == "log" && pod.str_at(&["spec", "nodeName"]).is_none() {
+        return Ok(None);
+    }
+    let node = node_of(pod)?;
+    let nodes = call.inner.registry.catalog().find("", "v1", "nodes");
+    if nodes.is_some_and(|nodes| call.inner.registry.cached(&nodes, "", &node).is_none()) {
+        // Upstream looks the node up on the pod's behalf, and says so.
+        return Err(Status::not_found("", "pods", &node));
+    }
+    Ok(Some(Errand {
+        node,
         target: DialTarget::Kubelet,
         path_and_query: path,
-    })
+    }))
 }
 
 /// The kubelet calls the switches of exec and attach otherwise.

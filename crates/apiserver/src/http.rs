@@ -16,6 +16,7 @@ mod resource;
 mod serve;
 mod table;
 mod watch;
+mod yaml;
 
 pub use discovery::Documents;
 pub use handler::{Call, handle};

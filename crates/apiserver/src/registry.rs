@@ -13,6 +13,7 @@ mod fields;
 mod list;
 mod mutation;
 mod names;
+mod owners;
 
 pub use names::generate as generate_name;
 mod patch;
@@ -21,7 +22,10 @@ mod update;
 mod watch;
 
 pub use context::{FieldValidation, RequestContext, Target, WriteOptions};
+pub(crate) use create::{check_name, place, shape};
 pub use delete::{DeleteOutcome, DeleteRequest, returns_object};
+pub use edit::Check;
+pub(crate) use fields::{apply as apply_fields, note_update, on_create as note_creation};
 pub use list::{ListPage, ListRequest};
 pub use mutation::{Guard, Mutation, Plan, Stored};
 pub use patch::PatchBody;

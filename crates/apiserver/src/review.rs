@@ -4,10 +4,11 @@ mod access;
 mod token;
 
 use crate::dispatch::{Action, Answer};
-use crate::registry::{RequestContext, Target};
+use crate::registry::{RequestContext, Target, note_creation, shape};
 use crate::server::Inner;
 use crate::subresource;
 use kontiki_object::{Object, Status, Value};
+use serde_json::json;
 use std::sync::Arc;
 
 /// Answers a question.
@@ -37,21 +38,27 @@ pub async fn perform(
         "binding".clone_into(&mut pod.subresource);
         return subresource::bind_pod(inner, context, &pod, &tree, &options).await;
     }
-    let mut review = Value::Object(tree);
-    review["apiVersion"] = kind.api_version().into();
-    review["kind"] = kind.kind.clone().into();
-    if !review["metadata"].is_object() {
-        review["metadata"] = Value::Object(kontiki_kinds::Tree::new());
+    let mut tree = shape(kind, tree)?;
+    if kind.namespaced {
+        crate::registry::place(target, &mut tree)?;
     }
-    match &*kind.kind {
-        "TokenReview" => token::review(inner, &mut review).await?,
-        "SelfSubjectReview" => token::who_am_i(context, &mut review),
-        "SelfSubjectRulesReview" => access::rules(inner, context, &mut review),
-        _ => access::review(inner, context, target, &mut review).await?,
-    }
-    let object = Object::from_value(review).ok_or_else(|| Status::internal("a review is a map"))?;
+    note_creation(kind, context, &options, &mut tree, "");
+    let asked = Value::Object(tree);
+    let review = match &*kind.kind {
+        "TokenReview" => token::review(inner, asked).await?,
+        "SelfSubjectReview" => token::who_am_i(context),
+        "SelfSubjectRulesReview" => access::rules(inner, context, &asked)?,
+        _ => access::review(inner, context, target, asked).await?,
+    };
+    let mut review = match review {
+        Value::Object(review) => review,
+        _ => return Err(Status::internal("a review is a map")),
+    };
+    review.insert("apiVersion".to_owned(), kind.api_version().into());
+    review.insert("kind".to_owned(), kind.kind.clone().into());
+    review.entry("metadata").or_insert_with(|| json!({}));
     Ok(Answer::Object {
-        object: Arc::new(object),
+        object: Arc::new(Object::new(review)),
         created: true,
     })
 }

@@ -44,4 +44,14 @@ pub fn not_allowed() -> Status {
     status
 }
 
+/// The kind that a request is answered in: that of the target, but for parts
+/// which are told in a table of their own.
+#[must_use]
+pub fn answered_kind(target: &Target) -> &std::sync::Arc<kontiki_kinds::Kind> {
+    match &*target.subresource {
+        "scale" => scale::kind(),
+        _ => &target.kind,
+    }
+}
+
 pub use binding::bind as bind_pod;

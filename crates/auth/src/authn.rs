@@ -8,7 +8,7 @@ mod request_header;
 mod service_account;
 
 pub use basic::{InProcess, InProcessIdentity, OrAnonymous, Union};
-pub use bearer::{Bearer, TokenAuthenticator};
+pub use bearer::{Bearer, RequestedAudiences, TokenAuthenticator};
 pub use bootstrap::BootstrapTokens;
 pub use peer::{CREDENTIAL_ID, ClientTrust, PeerCertificate, X509};
 pub use request_header::RequestHeaders;

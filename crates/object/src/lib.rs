@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** pure data. No schema, no store, no HTTP library, no clock.
 
+pub mod names;
 mod object;
 mod quantity;
 mod resource;

@@ -1,6 +1,8 @@
 //! Label and field selectors: the string forms of the query parameters and the
 //! structured form of `LabelSelector` fields.
 
+mod parse;
+
 use crate::{Object, Value};
 use std::fmt;
 use thiserror::Error;
@@ -128,24 +130,7 @@ impl LabelSelector {
     /// # Errors
     /// If the text does not follow the grammar.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        let mut parser = Parser { rest: text };
-        let mut requirements = Vec::new();
-        parser.skip_space();
-        while !parser.rest.is_empty() {
-            requirements.push(parser.requirement()?);
-            parser.skip_space();
-            if parser.rest.is_empty() {
-                break;
-            }
-            parser.expect(',')?;
-            parser.skip_space();
-            if parser.rest.is_empty() {
-                return Err(SelectorError::Parse(
-                    "found '', expected: identifier after ','".to_owned(),
-                ));
-            }
-        }
-        Ok(Self::new(requirements))
+        parse::parse(text).map(Self::new)
     }
 
     /// From a `LabelSelector` field's tree (`matchLabels`, `matchExpressions`).
@@ -254,130 +239,6 @@ fn expression_requirement(expression: &Value) -> Result<Requirement, SelectorErr
     })
 }
 
-/// A reader of the selector grammar of `apimachinery/pkg/labels`.
-struct Parser<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Parser<'a> {
-    fn skip_space(&mut self) {
-        self.rest = self.rest.trim_start();
-    }
-
-    fn eat(&mut self, token: &str) -> bool {
-        self.skip_space();
-        match self.rest.strip_prefix(token) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn expect(&mut self, token: char) -> Result<(), SelectorError> {
-        if self.eat(token.encode_utf8(&mut [0; 4])) {
-            return Ok(());
-        }
-        Err(SelectorError::Parse(format!(
-            "found '{}', expected: '{token}'",
-            self.peek_word()
-        )))
-    }
-
-    fn peek_word(&self) -> &'a str {
-        let end = self
-            .rest
-            .find(|c: char| c.is_whitespace() || "=!<>(),".contains(c))
-            .unwrap_or(self.rest.len());
-        if end == 0 {
-            self.rest.get(..1).unwrap_or_default()
-        } else {
-            &self.rest[..end]
-        }
-    }
-
-    fn word(&mut self) -> &'a str {
-        self.skip_space();
-        let end = self
-            .rest
-            .find(|c: char| c.is_whitespace() || "=!<>(),".contains(c))
-            .unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        word
-    }
-
-    fn key(&mut self) -> Result<String, SelectorError> {
-        let found = self.peek_word();
-        match self.word() {
-            "" => Err(SelectorError::Parse(format!(
-                "found '{found}', expected: identifier"
-            ))),
-            word => Ok(word.to_owned()),
-        }
-    }
-
-    fn requirement(&mut self) -> Result<Requirement, SelectorError> {
-        if self.eat("!") {
-            let key = self.key()?;
-            return Ok(Requirement {
-                key,
-                operator: Operator::DoesNotExist,
-                values: Vec::new(),
-            });
-        }
-        let key = self.key()?;
-        let (operator, values) = self.relation()?;
-        Ok(Requirement {
-            key,
-            operator,
-            values,
-        })
-    }
-
-    fn relation(&mut self) -> Result<(Operator, Vec<String>), SelectorError> {
-        self.skip_space();
-        if self.rest.is_empty() || self.rest.starts_with(',') {
-            return Ok((Operator::Exists, Vec::new()));
-        }
-        for (token, operator) in [
-            ("==", Operator::In),
-            ("=", Operator::In),
-            ("!=", Operator::NotIn),
-            (">", Operator::Gt),
-            ("<", Operator::Lt),
-        ] {
-            if self.eat(token) {
-                return Ok((operator, vec![self.word().to_owned()]));
-            }
-        }
-        let found = self.word();
-        match found {
-            "in" => Ok((Operator::In, self.set()?)),
-            "notin" => Ok((Operator::NotIn, self.set()?)),
-            _ => Err(SelectorError::Parse(format!(
-                "found '{found}', expected: in, notin, =, ==, !=, gt, lt"
-            ))),
-        }
-    }
-
-    fn set(&mut self) -> Result<Vec<String>, SelectorError> {
-        self.expect('(')?;
-        let mut values = Vec::new();
-        loop {
-            values.push(self.word().to_owned());
-            if self.eat(")") {
-                break;
-            }
-            self.expect(',')?;
-        }
-        values.sort();
-        values.dedup();
-        Ok(values)
-    }
-}
-
 /// A conjunction of (in)equalities on fields. Which fields a kind offers is the
 /// kind's business.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -393,7 +254,9 @@ impl FieldSelector {
     /// If a term has no operator or an escape is malformed.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
-        for term in split_unescaped(text) {
+        let mut parts = split_unescaped(text);
+        parts.sort_unstable();
+        for term in parts {
             if term.is_empty() {
                 continue;
             }
@@ -454,22 +317,22 @@ fn split_unescaped(text: &str) -> Vec<&str> {
 }
 
 fn unescape(value: &str) -> Result<String, SelectorError> {
+    let refused = |why: String| SelectorError::Invalid(format!("invalid field selector: {why}"));
     let mut out = String::with_capacity(value.len());
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
         match c {
             '\\' => match chars.next() {
                 Some(c @ ('\\' | ',' | '=')) => out.push(c),
-                _ => {
-                    return Err(SelectorError::Invalid(format!(
-                        "invalid field selector: invalid escape sequence: {value}"
-                    )));
+                other => {
+                    let sequence: String = ['\\'].into_iter().chain(other).collect();
+                    return Err(refused(format!("invalid escape sequence: {sequence}")));
                 }
             },
-            '=' => {
-                return Err(SelectorError::Invalid(format!(
-                    "invalid field selector: unescaped '=' in {value}"
-                )));
+            // Upstream tells the character by its number.
+            ',' | '=' => {
+                let code = u32::from(c);
+                return Err(refused(format!("unescaped character in value: {code}")));
             }
             c => out.push(c),
         }

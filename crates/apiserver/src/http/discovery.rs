@@ -117,7 +117,7 @@ fn roots(call: &Call, is_core: bool) -> Response<Body> {
     }) else {
         return call.encoder.status(&super::handler::not_acceptable());
     };
-    let mut response = if matches!(agreed.shape, Shape::Discovery(_)) {
+    if matches!(agreed.shape, Shape::Discovery(_)) {
         aggregated(call, is_core)
     } else if is_core {
         let address = call.inner.config.advertise_address.to_string();
@@ -138,11 +138,7 @@ fn roots(call: &Call, is_core: bool) -> Response<Body> {
             StatusCode::OK,
             &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}),
         )
-    };
-    response
-        .headers_mut()
-        .insert(VARY, HeaderValue::from_static("Accept"));
-    response
+    }
 }
 
 fn group_document(call: &Call, group: &str) -> Response<Body> {
@@ -421,7 +417,11 @@ fn openapi_index(call: &Call) -> Response<Body> {
 fn openid_configuration(call: &Call) -> Response<Body> {
     let config = &call.inner.config;
     let jwks = format!("https://{}/openid/v1/jwks", config.advertise_address);
-    let document = kontiki_auth::token::openid_configuration(config.token_issuer.issuer(), &jwks);
+    let document = kontiki_auth::token::openid_configuration(
+        config.token_issuer.issuer(),
+        &jwks,
+        &config.token_keys,
+    );
     let bytes = serde_json::to_vec(&document).unwrap_or_default();
     let mut response = call
         .encoder

@@ -1,7 +1,7 @@
 //! Answers, in the form that was agreed on.
 
 use super::negotiate::{Agreed, Format, Shape};
-use super::table;
+use super::{table, yaml};
 use axum::body::Body;
 use bytes::Bytes;
 use flate2::Compression;
@@ -32,14 +32,13 @@ pub struct Encoder {
     pub include_object: String,
 }
 
-/// Whether a client reads gzip.
+/// Whether a client reads gzip. As upstream has it, the bare word counts, and
+/// no word with a quality.
 pub fn accepts_gzip(headers: &HeaderMap) -> bool {
     headers
-        .get_all(ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|coding| coding.trim().split(';').next() == Some("gzip"))
+        .get(ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.split(',').any(|coding| coding.trim() == "gzip"))
 }
 
 /// An object without `apiVersion` and `kind`, as lists hold it.
@@ -71,7 +70,7 @@ impl Encoder {
     /// A response of JSON, YAML or protobuf from a tree.
     pub fn value(&self, code: StatusCode, value: &Value) -> Response<Body> {
         let (format, bytes) = match self.agreed.format {
-            Format::Yaml => (Format::Yaml, yaml(value)),
+            Format::Yaml => (Format::Yaml, yaml::to_vec(value).into()),
             Format::Protobuf => match protobuf::encode_object(value) {
                 Ok(bytes) => (Format::Protobuf, bytes),
                 // What has no such form is told in the form that everybody reads.
@@ -181,8 +180,17 @@ impl Encoder {
             0 => StatusCode::OK,
             code => StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         };
-        let value = serde_json::to_value(status).expect("a status is a JSON tree");
-        let mut response = self.value(code, &value);
+        let mut response = match self.agreed.format {
+            // In the order of its members, which people know.
+            Format::Json => {
+                let bytes = self.json(status);
+                self.respond(code, Format::Json.media_type(), bytes)
+            }
+            _ => {
+                let value = serde_json::to_value(status).expect("a status is a JSON tree");
+                self.value(code, &value)
+            }
+        };
         let retry = status
             .details
             .as_ref()
@@ -207,11 +215,4 @@ impl Serialize for Json<'_> {
         map.serialize_entry("items", &items)?;
         map.end()
     }
-}
-
-fn yaml(value: &Value) -> Bytes {
-    serde_yaml_ng::to_string(value)
-        .unwrap_or_default()
-        .into_bytes()
-        .into()
 }

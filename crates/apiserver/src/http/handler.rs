@@ -13,9 +13,9 @@ use crate::server::Inner;
 use crate::subresource::not_allowed;
 use axum::body::Body;
 use futures::FutureExt as _;
-use http::header::{HeaderName, HeaderValue, USER_AGENT, WARNING};
+use http::header::{HeaderName, HeaderValue, USER_AGENT, WARNING, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use kontiki_auth::PeerCertificate;
 use kontiki_auth::authz::Attributes;
@@ -201,6 +201,13 @@ async fn answer(
     info: RequestInfo,
 ) -> Response<Body> {
     let encoder = plain_encoder(&parts, &query);
+    if info.names_nothing {
+        let uri = parts.uri.to_string();
+        let text = format!(
+            "Internal Server Error: {uri:?}: failed to create RequestInfo: unable to determine kind and namespace from url, {uri}\n"
+        );
+        return health::plain(StatusCode::INTERNAL_SERVER_ERROR, text);
+    }
     let is_known = matches!(
         parts.method,
         Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE
@@ -211,11 +218,11 @@ async fn answer(
     }
     let user = match authenticate(&inner, &parts).await {
         Ok(user) => Arc::new(user),
-        Err(status) => return encoder.status(&status),
+        Err(status) => return refusal(&encoder, &status),
     };
     let attributes = attributes(&user, &info, &query);
     if let Err(status) = dispatch::authorize(&inner, &attributes).await {
-        return encoder.status(&status);
+        return refusal(&encoder, &status);
     }
     let Some(_place) = place(&inner, &info, &user) else {
         let status = Status::too_many_requests("Too many requests, please try again later.", 1);
@@ -241,6 +248,18 @@ async fn answer(
             0,
         )),
     }
+}
+
+/// What the authorizer refused, about the request or about an impersonation:
+/// names in the answer come from the request, so nobody shall guess its type.
+fn refusal(encoder: &Encoder, status: &Status) -> Response<Body> {
+    let mut response = encoder.status(status);
+    if status.code == 403 {
+        response
+            .headers_mut()
+            .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
+    response
 }
 
 async fn authenticate(inner: &Inner, parts: &Parts) -> Result<UserInfo, Status> {

@@ -22,6 +22,12 @@ pub const MEDIA_TYPES: [&str; 3] = [
     "application/vnd.kubernetes.protobuf",
 ];
 
+/// What watches can be told in.
+pub const STREAM_TYPES: [&str; 2] = [
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+
 impl Format {
     /// Its media type.
     #[must_use]

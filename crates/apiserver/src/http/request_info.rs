@@ -28,6 +28,8 @@ pub struct RequestInfo {
     pub rest: String,
     /// Whether the path has the deprecated `watch` part.
     pub is_legacy_watch: bool,
+    /// Whether the path ends after the deprecated `watch` part.
+    pub names_nothing: bool,
 }
 
 fn verb_of(method: &Method, has_name: bool, is_watch: bool) -> String {
@@ -75,9 +77,10 @@ impl RequestInfo {
             version,
             ..Self::default()
         };
-        if parts.first().is_some_and(|part| part == "watch") && parts.len() > 1 {
+        if parts.first().is_some_and(|part| part == "watch") {
             info.is_legacy_watch = true;
             parts = &parts[1..];
+            info.names_nothing = parts.is_empty();
         }
         match parts {
             [namespaces, namespace, rest @ ..]

@@ -3,11 +3,11 @@
 use super::body::{self, Expected};
 use super::encode::List;
 use super::handler::{Call, not_acceptable};
-use super::negotiate::{Shape, negotiate};
+use super::negotiate::{Format, Shape, negotiate};
 use super::{options, watch};
 use crate::dispatch::{self, Action, Answer};
 use crate::registry::{ListPage, PatchBody, Target, returns_object};
-use crate::subresource::not_allowed;
+use crate::subresource::{answered_kind, not_allowed};
 use crate::{connect, error};
 use axum::body::Body;
 use bytes::Bytes;
@@ -92,14 +92,19 @@ async fn respond(call: &mut Call, request_body: Body) -> Result<Response<Body>, 
     if let Some(text) = deprecation(&target.kind) {
         call.context.warn(text);
     }
-    let reads_many = matches!(&*call.info.verb, "list" | "watch");
+    let reads_many = call.info.verb == "list";
+    let watches = call.info.verb == "watch";
     let agreed = negotiate(&call.parts.headers, |shape| match shape {
         Shape::Table | Shape::Partial => true,
         Shape::Plain => true,
         Shape::Discovery(_) => false,
     });
+    // A stream has no form in YAML.
+    let agreed = agreed.filter(|agreed| !watches || agreed.format != Format::Yaml);
     call.encoder.agreed = agreed.ok_or_else(|| {
-        if reads_many {
+        if watches {
+            error::not_acceptable(&super::negotiate::STREAM_TYPES)
+        } else if reads_many {
             list_not_acceptable()
         } else {
             not_acceptable()
@@ -112,7 +117,7 @@ async fn respond(call: &mut Call, request_body: Body) -> Result<Response<Body>, 
     }
     let action = action(call, &target, request_body).await?;
     let answer = dispatch::perform(&call.inner, &call.context, &target, action).await?;
-    Ok(encode(call, &target.kind, answer))
+    Ok(encode(call, answered_kind(&target), answer))
 }
 
 /// What upstream warns about whoever uses a kind that is on its way out.

@@ -11,7 +11,6 @@ use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use kontiki_object::{Status, Value};
 use kontiki_schema::protobuf;
-use serde_json::json;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -31,8 +30,7 @@ pub fn respond(
 ) -> Response<Body> {
     let media_type = match encoder.agreed.format {
         Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
-        Format::Yaml => "application/yaml",
-        Format::Json => "application/json",
+        _ => "application/json",
     };
     let frames = Frames {
         watching,
@@ -93,12 +91,7 @@ impl Frames {
                     Bytes::new()
                 }
             },
-            Format::Yaml => {
-                let event = json!({"type": word, "object": value});
-                let text = serde_yaml_ng::to_string(&event).unwrap_or_default();
-                Bytes::from(format!("---\n{text}"))
-            }
-            Format::Json => {
+            _ => {
                 let body = serde_json::to_vec(value).expect("a JSON tree always encodes");
                 json_frame(word, &body)
             }

@@ -84,6 +84,30 @@ impl Target {
         Status::conflict(&self.kind.group, &self.kind.plural, &self.name, why)
     }
 
+    /// 409 because the object is not the one that the caller means.
+    #[must_use]
+    pub fn other_uid(&self, wanted: &str, own: &str) -> Status {
+        self.precondition_failed(&format!(
+            "UID in precondition: {wanted}, UID in object meta: {own}"
+        ))
+    }
+
+    /// 409 because the object is not in the version that the caller means.
+    #[must_use]
+    pub fn other_version(&self, wanted: &str, own: &str) -> Status {
+        self.precondition_failed(&format!(
+            "ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {own}"
+        ))
+    }
+
+    /// In upstream's words, which tell the key but no version.
+    fn precondition_failed(&self, what: &str) -> Status {
+        self.conflict(&format!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {what}",
+            self.store_key()
+        ))
+    }
+
     /// 403 because of `why`.
     #[must_use]
     pub fn forbidden(&self, why: &str) -> Status {

@@ -2,7 +2,7 @@
 
 use super::context::{RequestContext, Target, WriteOptions};
 use super::mutation::{Mutation, Plan, Stored};
-use super::{Registry, fields, names};
+use super::{Registry, fields, names, owners};
 use crate::admission::{Attributes, Operation};
 use crate::{codec, error};
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ const GENERATED_NAMES_MAX: usize = 8;
 
 /// Brings an object that came in into the form that `kind` serves: types
 /// checked, canonical values, `apiVersion` and `kind` filled in.
-pub(super) fn shape(kind: &Kind, object: Tree) -> Result<Tree, Status> {
+pub(crate) fn shape(kind: &Kind, object: Tree) -> Result<Tree, Status> {
     let mut value = Value::Object(object);
     if let Some(ty) = Schema::get().type_by_name(&kind.schema) {
         if let Some(problem) = strict::check_types(ty, &value) {
@@ -79,7 +79,7 @@ pub(super) fn meta_text(tree: &Tree, field: &str) -> String {
 }
 
 /// Fills in or checks the namespace of an object that came in.
-pub(super) fn place(target: &Target, tree: &mut Tree) -> Result<(), Status> {
+pub(crate) fn place(target: &Target, tree: &mut Tree) -> Result<(), Status> {
     let own = meta_text(tree, "namespace");
     if own == target.namespace {
         return Ok(());
@@ -96,21 +96,56 @@ pub(super) fn place(target: &Target, tree: &mut Tree) -> Result<(), Status> {
     Ok(())
 }
 
-/// Sets what only the server sets.
-pub(super) fn fill_system_fields(context: &RequestContext, tree: &mut Tree) {
+/// Takes away what callers cannot say about a new object.
+pub(super) fn wipe_system_fields(tree: &mut Tree) {
     let metadata = metadata(tree);
     for field in [
         "selfLink",
+        "uid",
+        "creationTimestamp",
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
-        "resourceVersion",
     ] {
         metadata.remove(field);
     }
+}
+
+/// Sets what only the server sets.
+pub(super) fn fill_system_fields(context: &RequestContext, tree: &mut Tree) {
+    wipe_system_fields(tree);
+    let metadata = metadata(tree);
+    metadata.remove("resourceVersion");
     let uid = uuid::Uuid::new_v4().to_string();
     metadata.insert("uid".to_owned(), uid.into());
     let now = time::format(context.now);
     metadata.insert("creationTimestamp".to_owned(), now.into());
+}
+
+/// Whether an object that came in has the name (and the namespace) of its URL.
+///
+/// # Errors
+/// 400 if it has none, or another one.
+pub(crate) fn check_name(target: &Target, tree: &Tree) -> Result<(), Status> {
+    let own = meta_text(tree, "name");
+    let name = &target.name;
+    if own.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if own != *name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({own}) does not match the name on the URL ({name})"
+        )));
+    }
+    let namespace = meta_text(tree, "namespace");
+    if !namespace.is_empty() && namespace != target.namespace && target.kind.namespaced {
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
+            target.namespace
+        )));
+    }
+    Ok(())
 }
 
 /// The answer to a write: the served form.
@@ -166,6 +201,8 @@ impl Registry {
             status.details = None;
             return Err(status);
         }
+        wipe_system_fields(&mut tree);
+        owners::dedup(context, &mut tree);
         fields::on_create(&target.kind, context, options, &mut tree, "");
         self.create_shaped(context, target, tree, options).await
     }

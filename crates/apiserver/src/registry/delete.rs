@@ -5,6 +5,7 @@ use super::create::{answer, attributes_of, metadata};
 use super::mutation::{Mutation, Outcome, Plan, Stored};
 use super::{ListPage, ListRequest, Registry};
 use crate::admission::{Attributes, Operation};
+use crate::codec;
 use async_trait::async_trait;
 use kontiki_client::{DeleteOptions, PropagationPolicy};
 use kontiki_kinds::lifecycle::{self, Deletion};
@@ -85,7 +86,10 @@ struct Delete<'a> {
     registry: &'a Registry,
     context: &'a RequestContext,
     target: &'a Target,
-    request: &'a DeleteRequest,
+    request: DeleteRequest,
+    /// Whether watchers have been told that the object is going. Who goes
+    /// changed (with a grace of zero, without a finalizer) is first stored so.
+    announced: bool,
 }
 
 #[async_trait]
@@ -107,7 +111,12 @@ impl Mutation for Delete<'_> {
         self.registry.admission.validate(&mut attributes).await?;
         let mut tree = existing.object.tree().clone();
         let changed = self.mark(existing, &mut tree);
+        let has_news = tree != *existing.object.tree();
         match changed {
+            Marked::Gone if has_news && !self.announced && !self.request.dry_run => {
+                self.announced = true;
+                Ok(Plan::Put(tree))
+            }
             Marked::Gone => {
                 let allocator = &self.registry.allocator;
                 let guards = allocator
@@ -115,8 +124,8 @@ impl Mutation for Delete<'_> {
                     .await?;
                 Ok(Plan::DeleteWith(tree, guards))
             }
-            Marked::Waiting if tree == *existing.object.tree() => Ok(Plan::Keep),
-            Marked::Waiting => Ok(Plan::Put(tree)),
+            Marked::Waiting if has_news => Ok(Plan::Put(tree)),
+            Marked::Waiting => Ok(Plan::Keep),
         }
     }
 }
@@ -256,17 +265,47 @@ impl Registry {
             registry: self,
             context,
             target,
-            request,
+            request: request.clone(),
+            announced: false,
         };
-        let outcome = self
+        let mut outcome = self
             .mutate(context, target, &mut delete, request.dry_run)
             .await?;
+        if delete.announced {
+            outcome = self.finish_announced(&mut delete, outcome).await?;
+        }
         Ok(match outcome {
-            Outcome::Deleted(tree) => DeleteOutcome::Gone(answer(&target.kind, tree)),
+            Outcome::Deleted(mut tree, revision) => {
+                codec::stamp(&mut tree, revision);
+                DeleteOutcome::Gone(answer(&target.kind, tree))
+            }
             Outcome::Created(tree) | Outcome::Updated(tree) => {
                 DeleteOutcome::Waiting(answer(&target.kind, tree))
             }
         })
+    }
+
+    /// Deletes an object that has been stored as going.
+    async fn finish_announced(
+        &self,
+        delete: &mut Delete<'_>,
+        outcome: Outcome,
+    ) -> Result<Outcome, Status> {
+        let Outcome::Updated(tree) = outcome else {
+            return Ok(outcome);
+        };
+        let version = super::create::meta_text(&tree, "resourceVersion");
+        if let Some(wanted) = &mut delete.request.options.preconditions.resource_version {
+            wanted.clone_from(&version);
+        }
+        let (context, target) = (delete.context, delete.target);
+        match self.mutate(context, target, delete, false).await {
+            // Somebody else was faster.
+            Err(status) if status.is_not_found() => {
+                Ok(Outcome::Deleted(tree, version.parse().unwrap_or_default()))
+            }
+            other => other,
+        }
     }
 
     /// Deletes what a list selects; answers the objects.

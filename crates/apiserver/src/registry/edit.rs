@@ -1,17 +1,30 @@
 //! Changes that the server itself makes to an object on behalf of a
 //! subresource: a binding, a scale.
 
+use super::Registry;
 use super::context::{RequestContext, Target, WriteOptions};
+use super::create::settle;
 use super::mutation::{Mutation, Plan, Stored};
 use super::update::{UpdateOutcome, finished, served};
-use super::{Registry, fields};
 use crate::codec;
 use async_trait::async_trait;
 use kontiki_kinds::Tree;
 use kontiki_object::Status;
 
-/// Changes the served form of an object; told the object as it is.
+/// Changes the served form of an object; told the object as it is. Who owns
+/// what afterwards is the edit's own business.
 pub type Edit<'a> = &'a mut (dyn FnMut(&mut Tree) -> Result<(), Status> + Send);
+
+/// Whose rules a change follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Nobody's: it is one that only the server may make.
+    Nothing,
+    /// Those for the object itself.
+    Object,
+    /// Those for its status.
+    Status,
+}
 
 struct Editing<'a, 'b> {
     registry: &'a Registry,
@@ -19,9 +32,7 @@ struct Editing<'a, 'b> {
     target: &'a Target,
     options: &'a WriteOptions,
     edit: Edit<'b>,
-    /// Whether the kind's strategy looks at the change: not where the change
-    /// is one that only the server may make.
-    is_checked: bool,
+    check: Check,
 }
 
 #[async_trait]
@@ -32,17 +43,21 @@ impl Mutation for Editing<'_, '_> {
         let mut wish = live.clone();
         (self.edit)(&mut wish)?;
         let kind = &self.target.kind;
-        if self.is_checked {
-            let part = &self.target.subresource;
-            fields::on_update(kind, self.context, self.options, &live, &mut wish, part);
+        let part = match self.check {
+            Check::Nothing => None,
+            Check::Object => Some(""),
+            Check::Status => Some("status"),
+        };
+        if let Some(part) = part {
             let mut target = self.target.clone();
-            target.subresource.clear();
+            part.clone_into(&mut target.subresource);
             return self
                 .registry
                 .finish_update(self.context, &target, existing, wish, self.options.dry_run)
                 .await;
         }
         codec::to_stored(kind, &mut wish);
+        settle(&mut wish);
         Ok(Plan::Put(wish))
     }
 }
@@ -57,7 +72,7 @@ impl Registry {
         context: &RequestContext,
         target: &Target,
         options: &WriteOptions,
-        is_checked: bool,
+        check: Check,
         edit: Edit<'_>,
     ) -> Result<UpdateOutcome, Status> {
         let mut editing = Editing {
@@ -66,7 +81,7 @@ impl Registry {
             target,
             options,
             edit,
-            is_checked,
+            check,
         };
         let outcome = self
             .mutate(context, target, &mut editing, options.dry_run)

@@ -1,7 +1,7 @@
 //! Who owns which field: the bridge to `managedFields` and server-side apply.
 
 use super::context::{RequestContext, Target, WriteOptions};
-use super::create::{default, place};
+use super::create::{check_name, default, place};
 use super::patch::{PatchBody, node};
 use kontiki_kinds::{Kind, Tree};
 use kontiki_object::{Cause, Details, Status, Value, time};
@@ -40,17 +40,26 @@ fn with_writer<T>(
     })
 }
 
+/// [`on_update`] for code of the server that changes an object on somebody's behalf.
+pub(crate) fn note_update(
+    target: &Target,
+    context: &RequestContext,
+    options: &WriteOptions,
+    live: &Tree,
+    wish: &mut Tree,
+) {
+    let part = &target.subresource;
+    on_update(&target.kind, context, options, live, wish, part);
+}
+
 /// Notes who made the fields of a new object.
-pub(super) fn on_create(
+pub(crate) fn on_create(
     kind: &Kind,
     context: &RequestContext,
     options: &WriteOptions,
     tree: &mut Tree,
     subresource: &str,
 ) {
-    if kind.storage.is_none() {
-        return;
-    }
     let empty = ssa::empty_object(node(kind), &kind.api_version(), &kind.kind);
     let empty = empty.as_object().cloned().unwrap_or_default();
     on_update(kind, context, options, &empty, tree, subresource);
@@ -82,7 +91,7 @@ pub(super) fn on_update(
 }
 
 /// Server-side apply: the object that the patch leads to.
-pub(super) fn apply(
+pub(crate) fn apply(
     target: &Target,
     context: &RequestContext,
     options: &WriteOptions,
@@ -127,28 +136,18 @@ pub(super) fn apply(
 fn check_identity(target: &Target, applied: &Value) -> Result<(), Status> {
     let kind = &target.kind;
     let text = |field: &str| applied[field].as_str().unwrap_or_default();
-    if text("apiVersion").is_empty() || text("kind").is_empty() {
-        return Err(Status::bad_request("invalid object type: /, Kind="));
-    }
     if text("apiVersion") != kind.api_version() || text("kind") != kind.kind {
+        let api_version = text("apiVersion");
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         return Err(Status::bad_request(format!(
-            "incorrect object type specified in patch: expected {}, got {}",
-            gvk(&kind.api_version(), &kind.kind),
-            gvk(text("apiVersion"), text("kind")),
+            "invalid object type: {group}/{version}, Kind={}",
+            text("kind")
         )));
     }
-    let name = applied["metadata"]["name"].as_str().unwrap_or_default();
-    if !name.is_empty() && name != target.name {
-        return Err(Status::bad_request(format!(
-            "metadata.name ({name}) does not match the name on the URL ({})",
-            target.name
-        )));
+    match applied.as_object() {
+        Some(tree) => check_name(target, tree),
+        None => Err(Status::bad_request("an object is needed")),
     }
-    Ok(())
-}
-
-fn gvk(api_version: &str, kind: &str) -> String {
-    format!("{api_version}, Kind={kind}")
 }
 
 fn refused(target: &Target, error: &ApplyError) -> Status {

@@ -63,8 +63,9 @@ pub enum Outcome {
     Created(Tree),
     /// It was changed, or left as it is.
     Updated(Tree),
-    /// It is gone; its last state.
-    Deleted(Tree),
+    /// It is gone; its last state, which tells the version that it was planned
+    /// from, and the revision of the deletion.
+    Deleted(Tree, Revision),
 }
 
 impl Outcome {
@@ -72,7 +73,7 @@ impl Outcome {
     #[must_use]
     pub fn into_tree(self) -> Tree {
         match self {
-            Self::Created(tree) | Self::Updated(tree) | Self::Deleted(tree) => tree,
+            Self::Created(tree) | Self::Updated(tree) | Self::Deleted(tree, _) => tree,
         }
     }
 }
@@ -128,11 +129,13 @@ impl Registry {
                 .await
                 .map_err(|error| error::from_store(&error))?;
             if answer.succeeded {
+                if write.is_delete {
+                    return Ok(Outcome::Deleted(write.tree, answer.header.revision));
+                }
                 codec::stamp(&mut write.tree, answer.header.revision);
-                return Ok(match (write.is_delete, revision) {
-                    (true, _) => Outcome::Deleted(write.tree),
-                    (false, 0) => Outcome::Created(write.tree),
-                    (false, _) => Outcome::Updated(write.tree),
+                return Ok(match revision {
+                    0 => Outcome::Created(write.tree),
+                    _ => Outcome::Updated(write.tree),
                 });
             }
             existing = found(answer.responses.into_iter().next(), &key)?;
@@ -223,7 +226,7 @@ fn dry_outcome(plan: Plan, revision: Revision) -> Outcome {
             codec::stamp(&mut tree, revision);
             Outcome::Updated(tree)
         }
-        Plan::Delete(tree) | Plan::DeleteWith(tree, _) => Outcome::Deleted(tree),
+        Plan::Delete(tree) | Plan::DeleteWith(tree, _) => Outcome::Deleted(tree, revision),
         Plan::Keep => Outcome::Updated(Tree::new()),
     }
 }

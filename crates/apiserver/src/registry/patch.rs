@@ -1,10 +1,10 @@
 //! Patching objects.
 
 use super::context::{FieldValidation, RequestContext, Target, WriteOptions};
-use super::create::{default, meta_text, metadata, place};
+use super::create::{check_name, default, meta_text, place};
 use super::mutation::{Mutation, Plan, Stored};
 use super::update::{UpdateOutcome, check_version, finished, served};
-use super::{Registry, fields};
+use super::{Registry, fields, owners};
 use crate::error;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -73,6 +73,7 @@ impl Mutation for Patch<'_> {
             let wish = patched(node(&target.kind), &live, self.patch)?;
             self.check_fields(&wish)?;
             let mut wish = default(&target.kind, wish)?;
+            check_name(target, &wish)?;
             place(target, &mut wish)?;
             fields::on_update(
                 &target.kind,
@@ -85,27 +86,12 @@ impl Mutation for Patch<'_> {
             wish
         };
         let mut wish = wish;
+        owners::dedup(self.context, &mut wish);
         check_version(target, &wish, existing)?;
-        check_identity(target, &mut wish, existing)?;
         self.registry
             .finish_update(self.context, target, existing, wish, self.options.dry_run)
             .await
     }
-}
-
-fn check_identity(target: &Target, wish: &mut Tree, existing: &Stored) -> Result<(), Status> {
-    let uid = meta_text(wish, "uid");
-    if uid.is_empty() {
-        metadata(wish).insert("uid".to_owned(), existing.object.uid().into());
-        return Ok(());
-    }
-    if uid != existing.object.uid() {
-        return Err(target.conflict(&format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            existing.object.uid()
-        )));
-    }
-    Ok(())
 }
 
 impl Patch<'_> {

@@ -1,9 +1,11 @@
 //! Replacing objects and their parts.
 
 use super::context::{RequestContext, Target, WriteOptions};
-use super::create::{answer, attributes_of, default, meta_text, metadata, place, settle, shape};
+use super::create::{
+    answer, attributes_of, check_name, default, meta_text, metadata, place, settle, shape,
+};
 use super::mutation::{Mutation, Outcome, Plan, Stored};
-use super::{Registry, fields};
+use super::{Registry, fields, owners};
 use crate::admission::{Attributes, Operation};
 use crate::{codec, error};
 use async_trait::async_trait;
@@ -38,10 +40,7 @@ impl Mutation for Update<'_> {
         check_version(target, &wish, existing)?;
         let uid = meta_text(&wish, "uid");
         if !uid.is_empty() && uid != existing.object.uid() {
-            return Err(target.conflict(&format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                existing.object.uid()
-            )));
+            return Err(target.other_uid(&uid, existing.object.uid()));
         }
         let live = served(target, existing);
         // What only the server knows is not a wish.
@@ -131,17 +130,8 @@ impl Registry {
     ) -> Result<UpdateOutcome, Status> {
         let mut wish = default(&target.kind, object)?;
         place(target, &mut wish)?;
-        let name = meta_text(&wish, "name");
-        if name.is_empty() {
-            let text = "name must be provided";
-            return Err(Status::bad_request(text));
-        }
-        if name != target.name {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({})",
-                target.name
-            )));
-        }
+        check_name(target, &wish)?;
+        owners::dedup(context, &mut wish);
         let mut update = Update {
             registry: self,
             context,

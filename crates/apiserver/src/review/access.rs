@@ -4,7 +4,8 @@ use crate::registry::{RequestContext, Target};
 use crate::server::Inner;
 use kontiki_auth::authz::Attributes;
 use kontiki_auth::{Decision, UserInfo};
-use kontiki_object::{Status, Value};
+use kontiki_kinds::{FieldError, FieldErrors, Path};
+use kontiki_object::{Cause, FieldSelector, LabelSelector, Status, Value};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -30,6 +31,39 @@ fn subject(spec: &Value) -> UserInfo {
     }
 }
 
+/// Terms that name one value; others narrow nothing, which is safe.
+fn field_selector(selector: &Value) -> Option<FieldSelector> {
+    let raw = text(selector, "rawSelector");
+    if !raw.is_empty() {
+        return FieldSelector::parse(&raw).ok();
+    }
+    let requirements = selector["requirements"].as_array()?.iter();
+    let terms = requirements.filter_map(|requirement| {
+        let equal = match &*text(requirement, "operator") {
+            "In" => true,
+            "NotIn" => false,
+            _ => return None,
+        };
+        match &texts(&requirement["values"])[..] {
+            [one] => Some((text(requirement, "key"), equal, one.clone())),
+            _ => None,
+        }
+    });
+    Some(FieldSelector {
+        terms: terms.collect(),
+    })
+}
+
+fn label_selector(selector: &Value) -> Option<LabelSelector> {
+    let raw = text(selector, "rawSelector");
+    if !raw.is_empty() {
+        return LabelSelector::parse(&raw).ok();
+    }
+    selector["requirements"].as_array()?;
+    let field = json!({"matchExpressions": selector["requirements"]});
+    LabelSelector::from_field(Some(&field)).ok()
+}
+
 fn attributes(user: Arc<UserInfo>, spec: &Value) -> Attributes {
     let resource = &spec["resourceAttributes"];
     if resource.is_object() {
@@ -43,6 +77,8 @@ fn attributes(user: Arc<UserInfo>, spec: &Value) -> Attributes {
             namespace: text(resource, "namespace"),
             name: text(resource, "name"),
             is_resource: true,
+            field_selector: field_selector(&resource["fieldSelector"]),
+            label_selector: label_selector(&resource["labelSelector"]),
             ..Attributes::default()
         };
     }
@@ -55,52 +91,83 @@ fn attributes(user: Arc<UserInfo>, spec: &Value) -> Attributes {
     }
 }
 
+const TOGETHER: &str = "cannot be specified in combination with resourceAttributes";
+const NEITHER: &str =
+    "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+
+/// What is wrong with a question.
+fn check(kind: &str, review: &Value) -> FieldErrors {
+    let spec = &review["spec"];
+    let path = Path::new("spec");
+    let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let mut errors = FieldErrors::new();
+    if resource.is_object() && other.is_object() {
+        let path = path.child("nonResourceAttributes");
+        errors.push(FieldError::invalid(&path, other.clone(), TOGETHER));
+    }
+    if !resource.is_object() && !other.is_object() {
+        let path = path.child("resourceAttributes");
+        errors.push(FieldError::invalid(&path, Value::Null, NEITHER));
+    }
+    let nobody = text(spec, "user").is_empty() && texts(&spec["groups"]).is_empty();
+    if kind != "SelfSubjectAccessReview" && nobody {
+        let why = "at least one of user or group must be specified";
+        errors.push(FieldError::invalid(&path.child("user"), "", why));
+    }
+    for field in ["fieldSelector", "labelSelector"] {
+        let selector = &resource[field];
+        let path = path.child("resourceAttributes").child(field);
+        let raw = text(selector, "rawSelector");
+        let has_terms = selector["requirements"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty());
+        if !raw.is_empty() && has_terms {
+            let why = "may not specified at the same time as requirements";
+            errors.push(FieldError::invalid(&path.child("rawSelector"), raw, why));
+        } else if selector.is_object() && raw.is_empty() && !has_terms {
+            let why = format!("when {path} is specified, requirements or rawSelector is required");
+            errors.push(FieldError::required(&path.child("requirements"), why));
+        }
+    }
+    if kind == "LocalSubjectAccessReview" {
+        let namespace = text(resource, "namespace");
+        if resource.is_object() && namespace != text(&review["metadata"], "namespace") {
+            let path = path.child("resourceAttributes").child("namespace");
+            let why = "must match metadata.namespace";
+            errors.push(FieldError::invalid(&path, namespace, why));
+        }
+        if other.is_object() {
+            let path = path.child("nonResourceAttributes");
+            let why = "disallowed on this kind of request";
+            errors.push(FieldError::invalid(&path, other.clone(), why));
+        }
+    }
+    errors
+}
+
 /// The three access reviews.
+///
+/// # Errors
+/// 422 for a question that is none.
 pub async fn review(
     inner: &Inner,
     context: &RequestContext,
     target: &Target,
-    review: &mut Value,
-) -> Result<(), Status> {
-    let spec = &review["spec"];
+    mut review: Value,
+) -> Result<Value, Status> {
     let kind = &target.kind;
-    let is_self = kind.kind == "SelfSubjectAccessReview";
-    let (resource, path) = (
-        spec["resourceAttributes"].is_object(),
-        spec["nonResourceAttributes"].is_object(),
-    );
-    if resource == path {
-        let (field, reason, message) = if resource {
-            (
-                "spec.nonResourceAttributes",
-                "FieldValueInvalid",
-                "Invalid value: cannot be specified in combination with resourceAttributes",
-            )
-        } else {
-            (
-                "spec.resourceAttributes",
-                "FieldValueRequired",
-                "Invalid value: exactly one of nonResourceAttributes or resourceAttributes must be specified",
-            )
-        };
-        let cause = kontiki_object::Cause {
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-            field: field.to_owned(),
-        };
-        return Err(Status::invalid(&kind.group, &kind.kind, "", vec![cause]));
+    let errors = check(&kind.kind, &review);
+    if !errors.is_empty() {
+        let causes = errors.into_iter().map(Cause::from).collect();
+        // Upstream does not name the kind here.
+        return Err(Status::invalid(&kind.group, "", "", causes));
     }
-    let user = if is_self {
+    let spec = &review["spec"];
+    let user = if kind.kind == "SelfSubjectAccessReview" {
         context.user.clone()
     } else {
         Arc::new(subject(spec))
     };
-    if kind.namespaced && text(&spec["resourceAttributes"], "namespace") != target.namespace {
-        return Err(Status::bad_request(format!(
-            "spec.resourceAttributes.namespace must match namespace: {}",
-            target.namespace
-        )));
-    }
     let decision = inner
         .config
         .authorizer
@@ -114,12 +181,18 @@ pub async fn review(
         status["reason"] = decision.reason().into();
     }
     review["status"] = status;
-    Ok(())
+    Ok(review)
 }
 
 /// `SelfSubjectRulesReview`.
-pub fn rules(inner: &Inner, context: &RequestContext, review: &mut Value) {
+///
+/// # Errors
+/// 400 without a namespace.
+pub fn rules(inner: &Inner, context: &RequestContext, review: &Value) -> Result<Value, Status> {
     let namespace = text(&review["spec"], "namespace");
+    if namespace.is_empty() {
+        return Err(Status::bad_request("no namespace on request"));
+    }
     let found = inner.config.authorizer.rules(&context.user, &namespace);
     let resource_rules: Vec<Value> = found
         .resource_rules
@@ -151,5 +224,5 @@ pub fn rules(inner: &Inner, context: &RequestContext, review: &mut Value) {
     if !found.evaluation_error.is_empty() {
         status["evaluationError"] = found.evaluation_error.into();
     }
-    review["status"] = status;
+    Ok(json!({"spec": {}, "status": status}))
 }

@@ -4,7 +4,8 @@ use crate::registry::RequestContext;
 use crate::server::Inner;
 use http::Request;
 use http::header::AUTHORIZATION;
-use kontiki_auth::UserInfo;
+use kontiki_auth::authn::RequestedAudiences;
+use kontiki_auth::{AuthnError, UserInfo};
 use kontiki_object::{Status, Value, time};
 use serde_json::json;
 
@@ -23,16 +24,24 @@ fn user_value(user: &UserInfo) -> Value {
 }
 
 /// `TokenReview`.
-pub async fn review(inner: &Inner, review: &mut Value) -> Result<(), Status> {
+///
+/// # Errors
+/// 400 without a token.
+pub async fn review(inner: &Inner, mut review: Value) -> Result<Value, Status> {
     let token = review["spec"]["token"].as_str().unwrap_or_default();
     if token.is_empty() {
         return Err(Status::bad_request(
             "token is required for TokenReview in authentication",
         ));
     }
+    let asked = review["spec"]["audiences"].as_array().into_iter().flatten();
+    let asked = asked.filter_map(|audience| audience.as_str().map(str::to_owned));
     let request = Request::builder()
         .header(AUTHORIZATION, format!("Bearer {token}"))
+        .extension(RequestedAudiences(asked.collect()))
         .body(());
+    let unknown = "invalid bearer token";
+    let failed = |error: String| json!({"user": {}, "error": error});
     let status = match request {
         Ok(request) => {
             let (parts, ()) = request.into_parts();
@@ -45,18 +54,26 @@ pub async fn review(inner: &Inner, review: &mut Value) -> Result<(), Status> {
                     }
                     status
                 }
-                Ok(_) => json!({"user": {}}),
-                Err(error) => json!({"user": {}, "error": error.to_string()}),
+                Ok(_) => failed(unknown.to_owned()),
+                Err(AuthnError::Invalid(why) | AuthnError::Unavailable(why)) if why == unknown => {
+                    failed(why)
+                }
+                // Whoever knew the token refused it; the others did not know it.
+                Err(AuthnError::Invalid(why) | AuthnError::Unavailable(why)) => {
+                    failed(format!("[{unknown}, {why}]"))
+                }
             }
         }
-        Err(_) => json!({"user": {}, "error": "the token is malformed"}),
+        Err(_) => failed(unknown.to_owned()),
     };
     review["status"] = status;
-    Ok(())
+    Ok(review)
 }
 
 /// `SelfSubjectReview`.
-pub fn who_am_i(context: &RequestContext, review: &mut Value) {
-    review["metadata"]["creationTimestamp"] = time::format(context.now).into();
-    review["status"] = json!({"userInfo": user_value(&context.user)});
+pub fn who_am_i(context: &RequestContext) -> Value {
+    json!({
+        "metadata": {"creationTimestamp": time::format(context.now)},
+        "status": {"userInfo": user_value(&context.user)},
+    })
 }

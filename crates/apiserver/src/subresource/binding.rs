@@ -1,10 +1,10 @@
 //! `binding`: the scheduler's decision.
 
 use crate::dispatch::Answer;
-use crate::registry::{RequestContext, Target, WriteOptions};
+use crate::registry::{Check, RequestContext, Target, WriteOptions};
 use crate::server::Inner;
 use kontiki_kinds::Tree;
-use kontiki_object::{Details, Status, Value, time};
+use kontiki_object::{Status, Value, time};
 use serde_json::json;
 
 /// Binds a pod to a node.
@@ -19,6 +19,11 @@ pub async fn bind(
     options: &WriteOptions,
 ) -> Result<Answer, Status> {
     let wish = Value::Object(binding.clone());
+    let name = wish["metadata"]["name"].as_str().unwrap_or_default();
+    if name != target.name {
+        let text = "name in URL does not match name in Binding object";
+        return Err(Status::bad_request(text));
+    }
     let node = wish["target"]["name"]
         .as_str()
         .unwrap_or_default()
@@ -34,14 +39,10 @@ pub async fn bind(
         };
         return Err(Status::failure(500, "", text));
     }
-    let uid = wish["metadata"]["uid"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
     let now = time::format(context.now);
     let mut edit = |pod: &mut Tree| {
         let mut value = Value::Object(std::mem::take(pod));
-        let outcome = assign(&mut value, target, &node, &uid, &now, &wish);
+        let outcome = assign(&mut value, target, &node, &now, &wish);
         if let Value::Object(tree) = value {
             *pod = tree;
         }
@@ -49,7 +50,7 @@ pub async fn bind(
     };
     inner
         .registry
-        .edit(context, target, options, false, &mut edit)
+        .edit(context, target, options, Check::Nothing, &mut edit)
         .await?;
     let mut status = Status::success(None);
     status.code = 201;
@@ -60,16 +61,23 @@ fn assign(
     pod: &mut Value,
     target: &Target,
     node: &str,
-    uid: &str,
     now: &str,
     binding: &Value,
 ) -> Result<(), Status> {
-    let own = pod["metadata"]["uid"].as_str().unwrap_or_default();
+    let text = |value: &Value, field: &str| -> String {
+        let text = value["metadata"][field].as_str();
+        text.unwrap_or_default().to_owned()
+    };
+    let (uid, own) = (text(binding, "uid"), text(pod, "uid"));
     if !uid.is_empty() && uid != own {
-        return Err(conflict(
-            target,
-            &format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}"),
-        ));
+        return Err(target.other_uid(&uid, &own));
+    }
+    let (version, own) = (
+        text(binding, "resourceVersion"),
+        text(pod, "resourceVersion"),
+    );
+    if !version.is_empty() && version != own {
+        return Err(target.other_version(&version, &own));
     }
     if pod["metadata"]["deletionTimestamp"].is_string() {
         return Err(conflict(
@@ -124,16 +132,5 @@ fn assign(
 }
 
 fn conflict(target: &Target, why: &str) -> Status {
-    let mut status = target.conflict(why);
-    let message = format!(
-        "Operation cannot be fulfilled on pods/binding \"{}\": {why}",
-        target.name
-    );
-    status.message = message;
-    status.details = Some(Details {
-        name: target.name.clone(),
-        kind: "pods".to_owned(),
-        ..Details::default()
-    });
-    status
+    Status::conflict("", "pods/binding", &target.name, why)
 }

@@ -1,7 +1,7 @@
 //! `eviction`: a deletion that asks the pod's disruption budget first (KEP-85).
 
 use crate::dispatch::Answer;
-use crate::registry::{DeleteRequest, RequestContext, Target, WriteOptions};
+use crate::registry::{Check, DeleteRequest, RequestContext, Target, WriteOptions, note_update};
 use crate::server::Inner;
 use kontiki_client::{DeleteOptions, Preconditions};
 use kontiki_kinds::{Kind, Tree};
@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 /// Deletions that are under way at once, as a budget records them.
 const DISRUPTED_PODS_MAX: usize = 2000;
+/// How often an eviction is tried again because the pod changed meanwhile.
+const ATTEMPTS_MAX: usize = 20;
+/// Who writes a budget's status here.
+const MANAGER: &str = "kube-apiserver";
 
 /// Evicts a pod.
 ///
@@ -25,22 +29,17 @@ pub async fn evict(
     options: &WriteOptions,
 ) -> Result<Answer, Status> {
     let wish = Value::Object(eviction.clone());
-    let pod_target = Target::object(&target.kind, &target.namespace, &target.name);
-    let pod = inner.registry.get(&pod_target, "").await?;
-    let request = deletion(&wish, options);
-    if is_guarded(&pod) {
-        let budgets = inner
-            .registry
-            .catalog()
-            .find("policy", "v1", "poddisruptionbudgets");
-        if let Some(kind) = budgets {
-            spend(inner, context, &kind, &pod, &request).await?;
-        }
+    if wish["metadata"]["name"].as_str().unwrap_or_default() != target.name {
+        let text = "name in URL does not match name in Eviction object";
+        return Err(Status::bad_request(text));
     }
-    inner
-        .registry
-        .delete(context, &pod_target, &request)
-        .await?;
+    let eviction = Eviction {
+        inner,
+        context,
+        target: Target::object(&target.kind, &target.namespace, &target.name),
+        request: deletion(&wish, options),
+    };
+    eviction.run().await?;
     let mut status = Status::success(None);
     status.code = 201;
     Ok(Answer::Status(status))
@@ -58,7 +57,7 @@ fn deletion(wish: &Value, options: &WriteOptions) -> DeleteRequest {
             },
             propagation_policy: None,
         },
-        orphan_dependents: None,
+        orphan_dependents: own["orphanDependents"].as_bool(),
         dry_run: options.dry_run || own["dryRun"].as_array().is_some_and(|all| !all.is_empty()),
     }
 }
@@ -77,95 +76,259 @@ fn is_ready(pod: &Object) -> bool {
         .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
-async fn spend(
-    inner: &Inner,
-    context: &RequestContext,
-    kind: &Arc<Kind>,
-    pod: &SharedObject,
-    request: &DeleteRequest,
-) -> Result<(), Status> {
-    let all = inner.registry.cached_list(kind, pod.namespace());
-    let matching: Vec<SharedObject> = all
-        .into_iter()
-        .filter(|budget| {
-            LabelSelector::from_field(budget.get(&["spec", "selector"]))
-                .is_ok_and(|selector| selector.matches(pod))
-        })
-        .collect();
-    let budget = match &matching[..] {
-        [] => return Ok(()),
-        [one] => one,
-        _ => {
-            return Err(Status::failure(
-                500,
-                "InternalError",
-                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
-            ));
-        }
-    };
-    let always = budget.str_at(&["spec", "unhealthyPodEvictionPolicy"]) == Some("AlwaysAllow");
-    if !is_ready(pod) && always {
-        return Ok(());
-    }
-    let mut target = Target::object(kind, budget.namespace(), budget.name());
-    "status".clone_into(&mut target.subresource);
-    let now = time::format(context.now);
-    let name = pod.name().to_owned();
-    let healthy = is_ready(pod);
-    let mut edit = |tree: &mut Tree| take(tree, &name, healthy, &now);
-    let options = WriteOptions {
-        dry_run: request.dry_run,
-        ..WriteOptions::default()
-    };
-    inner
-        .registry
-        .edit(context, &target, &options, false, &mut edit)
-        .await
-        .map(|_| ())
+/// What a budget says about a pod.
+enum Verdict {
+    /// The deletion may go on.
+    Free,
+    /// It may go on as long as the pod is what was judged.
+    FreeAsItIs,
 }
 
-fn take(tree: &mut Tree, pod: &str, healthy: bool, now: &str) -> Result<(), Status> {
-    let name = tree["metadata"]["name"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let number = |value: &Value| value.as_i64().unwrap_or_default();
-    let status = tree.entry("status").or_insert_with(|| json!({}));
-    let (current, desired) = (
-        number(&status["currentHealthy"]),
-        number(&status["desiredHealthy"]),
-    );
-    if !healthy && current >= desired && desired > 0 {
-        return Ok(());
+struct Eviction<'a> {
+    inner: &'a Inner,
+    context: &'a RequestContext,
+    /// The pod.
+    target: Target,
+    request: DeleteRequest,
+}
+
+impl Eviction<'_> {
+    async fn run(&self) -> Result<(), Status> {
+        let asks_for_version = self
+            .request
+            .options
+            .preconditions
+            .resource_version
+            .is_some();
+        for attempt in 1.. {
+            let outcome = self.attempt().await;
+            match outcome {
+                Err(status) if status.is_conflict() && !asks_for_version => {
+                    if attempt >= ATTEMPTS_MAX || self.pod_is_another().await {
+                        return Err(status);
+                    }
+                }
+                other => return other,
+            }
+        }
+        unreachable!("the loop above returns")
     }
-    let generation = status["observedGeneration"].as_i64().unwrap_or_default();
-    let disrupted = status["disruptedPods"]
-        .as_object()
-        .map_or(0, |pods| pods.len());
-    let allowed = number(&status["disruptionsAllowed"]);
-    let wanted = tree["metadata"]["generation"].as_i64().unwrap_or_default();
-    if generation < wanted {
+
+    /// Whether trying again is in vain: the caller means another pod.
+    async fn pod_is_another(&self) -> bool {
+        let wanted = self.request.options.preconditions.uid.as_deref();
+        match self.inner.registry.get(&self.target, "").await {
+            Ok(pod) => wanted.is_some_and(|uid| uid != pod.uid()),
+            Err(_) => true,
+        }
+    }
+
+    async fn attempt(&self) -> Result<(), Status> {
+        let pod = self.inner.registry.get(&self.target, "").await?;
+        let mut request = self.request.clone();
+        if is_guarded(&pod)
+            && let Verdict::FreeAsItIs = self.ask_budget(&pod).await?
+        {
+            let wanted = &mut request.options.preconditions.resource_version;
+            wanted.get_or_insert_with(|| pod.resource_version().to_owned());
+        }
+        if !request.dry_run {
+            let version = self.tell_pod(&request).await?;
+            if let Some(wanted) = &mut request.options.preconditions.resource_version {
+                *wanted = version;
+            }
+        }
+        let registry = &self.inner.registry;
+        registry
+            .delete(self.context, &self.target, &request)
+            .await
+            .map(|_| ())
+    }
+
+    /// Notes on the pod why it goes; answers its new version.
+    async fn tell_pod(&self, request: &DeleteRequest) -> Result<String, Status> {
+        let wanted = request.options.preconditions.clone();
+        let now = time::format(self.context.now);
+        let mut edit = |pod: &mut Tree| {
+            let object = Object::new(std::mem::take(pod));
+            let checked = check(&wanted, &object);
+            *pod = object.into_tree();
+            checked?;
+            mark(pod, &now);
+            Ok(())
+        };
+        let options = WriteOptions::default();
+        let registry = &self.inner.registry;
+        let outcome = registry
+            .edit(
+                self.context,
+                &self.target,
+                &options,
+                Check::Nothing,
+                &mut edit,
+            )
+            .await?;
+        Ok(outcome.object.resource_version().to_owned())
+    }
+
+    async fn ask_budget(&self, pod: &SharedObject) -> Result<Verdict, Status> {
+        let registry = &self.inner.registry;
+        let kind = registry
+            .catalog()
+            .find("policy", "v1", "poddisruptionbudgets");
+        let Some(kind) = kind else {
+            return Ok(Verdict::Free);
+        };
+        let selects = |budget: &SharedObject| {
+            LabelSelector::from_field(budget.get(&["spec", "selector"]))
+                .is_ok_and(|selector| selector.matches(pod))
+        };
+        let mut matching = registry.cached_list(&kind, pod.namespace());
+        matching.retain(selects);
+        let budget = match &matching[..] {
+            [] => return Ok(Verdict::Free),
+            [one] => one,
+            _ => {
+                let text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+                return Err(Status::failure(500, "", text));
+            }
+        };
+        if !is_ready(pod) {
+            let always = budget.str_at(&["spec", "unhealthyPodEvictionPolicy"]);
+            let number = |field: &str| {
+                let number = budget.get(&["status", field]).and_then(Value::as_i64);
+                number.unwrap_or_default()
+            };
+            let (current, desired) = (number("currentHealthy"), number("desiredHealthy"));
+            if always == Some("AlwaysAllow") || (current >= desired && desired > 0) {
+                return Ok(Verdict::FreeAsItIs);
+            }
+        }
+        self.spend(&kind, budget, pod.name()).await?;
+        Ok(Verdict::Free)
+    }
+
+    async fn spend(&self, kind: &Arc<Kind>, budget: &Object, pod: &str) -> Result<(), Status> {
+        let mut target = Target::object(kind, budget.namespace(), budget.name());
+        "status".clone_into(&mut target.subresource);
+        let now = time::format(self.context.now);
+        let options = WriteOptions {
+            dry_run: self.request.dry_run,
+            field_manager: MANAGER.to_owned(),
+            ..WriteOptions::default()
+        };
+        let context = self.context;
+        let mut edit = |tree: &mut Tree| {
+            let live = tree.clone();
+            take(tree, pod, &now)?;
+            note_update(&target, context, &options, &live, tree);
+            Ok(())
+        };
+        let registry = &self.inner.registry;
+        registry
+            .edit(context, &target, &options, Check::Status, &mut edit)
+            .await
+            .map(|_| ())
+    }
+}
+
+fn check(wanted: &Preconditions, pod: &Object) -> Result<(), Status> {
+    let refused = |why: String| Err(Status::conflict("", "Pod", pod.name(), &why));
+    let (uid, version) = (pod.uid(), pod.resource_version());
+    match wanted {
+        Preconditions {
+            uid: Some(asked), ..
+        } if asked != uid => refused(format!(
+            "the UID in the precondition ({asked}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
+        )),
+        Preconditions {
+            resource_version: Some(asked),
+            ..
+        } if asked != version => refused(format!(
+            "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({version}). The object might have been modified"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Sets the pod's condition `DisruptionTarget` (KEP-3329).
+fn mark(pod: &mut Tree, now: &str) {
+    let mut condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "lastTransitionTime": now,
+    });
+    let status = pod.entry("status").or_insert_with(|| json!({}));
+    if !status["conditions"].is_array() {
+        status["conditions"] = json!([]);
+    }
+    let Some(conditions) = status["conditions"].as_array_mut() else {
+        return;
+    };
+    let own = conditions
+        .iter_mut()
+        .find(|own| own["type"] == "DisruptionTarget");
+    match own {
+        Some(own) => {
+            if own["status"] == "True" {
+                condition["lastTransitionTime"] = own["lastTransitionTime"].clone();
+            }
+            *own = condition;
+        }
+        None => conditions.push(condition),
+    }
+}
+
+/// Takes one disruption from a budget, or tells why there is none.
+fn take(tree: &mut Tree, pod: &str, now: &str) -> Result<(), Status> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let number = |value: &Value| value.as_i64().unwrap_or_default();
+    let name = text(&tree["metadata"]["name"]);
+    let generation = number(&tree["metadata"]["generation"]);
+    let status = tree.entry("status").or_insert_with(|| json!({}));
+    if number(&status["observedGeneration"]) < generation {
         return Err(refuse(
             10,
-            &format!("The disruption budget {name} is still being processed by the server."),
+            format!("The disruption budget {name} is still being processed by the server."),
         ));
     }
-    if disrupted > DISRUPTED_PODS_MAX {
-        return Err(refuse(
-            0,
+    let allowed = number(&status["disruptionsAllowed"]);
+    let forbidden = |why: &str| Status::forbidden("policy", "poddisruptionbudget", &name, why);
+    if allowed < 0 {
+        return Err(forbidden("pdb disruptions allowed is negative"));
+    }
+    let disrupted = status["disruptedPods"].as_object();
+    if disrupted.is_some_and(|pods| pods.len() > DISRUPTED_PODS_MAX) {
+        return Err(forbidden(
             "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
         ));
     }
-    if allowed <= 0 {
-        return Err(refuse(
-            0,
-            &format!(
-                "The disruption budget {name} needs {desired} healthy pods and has {current} currently"
+    if allowed == 0 {
+        let conditions = status["conditions"].as_array().into_iter().flatten();
+        let failed = conditions.into_iter().find(|condition| {
+            condition["type"] == "DisruptionAllowed"
+                && condition["reason"] == "SyncFailed"
+                && condition["status"] == "False"
+        });
+        let why = match failed {
+            Some(condition) => format!(
+                "The disruption budget {name} does not allow evicting pods currently because it failed sync: {}",
+                text(&condition["message"])
             ),
-        ));
+            None => format!(
+                "The disruption budget {name} needs {} healthy pods and has {} currently",
+                number(&status["desiredHealthy"]),
+                number(&status["currentHealthy"])
+            ),
+        };
+        return Err(refuse(0, why));
     }
-    let status = tree.entry("status").or_insert_with(|| json!({}));
     status["disruptionsAllowed"] = (allowed - 1).into();
+    if allowed == 1 {
+        exhaust(status, now);
+    }
     if !status["disruptedPods"].is_object() {
         status["disruptedPods"] = json!({});
     }
@@ -173,13 +336,43 @@ fn take(tree: &mut Tree, pod: &str, healthy: bool, now: &str) -> Result<(), Stat
     Ok(())
 }
 
-fn refuse(retry_after_seconds: u16, why: &str) -> Status {
+/// The budget's condition once nothing is left of it.
+fn exhaust(status: &mut Value, now: &str) {
+    let mut condition = json!({
+        "type": "DisruptionAllowed",
+        "status": "False",
+        "reason": "InsufficientPods",
+        "message": "",
+        "lastTransitionTime": now,
+        "observedGeneration": status["observedGeneration"],
+    });
+    if !status["conditions"].is_array() {
+        status["conditions"] = json!([]);
+    }
+    let Some(conditions) = status["conditions"].as_array_mut() else {
+        return;
+    };
+    let own = conditions
+        .iter_mut()
+        .find(|own| own["type"] == "DisruptionAllowed");
+    match own {
+        Some(own) => {
+            if own["status"] == "False" {
+                condition["lastTransitionTime"] = own["lastTransitionTime"].clone();
+            }
+            *own = condition;
+        }
+        None => conditions.push(condition),
+    }
+}
+
+fn refuse(retry_after_seconds: u16, why: String) -> Status {
     let message = "Cannot evict pod as it would violate the pod's disruption budget.";
     let mut status = Status::too_many_requests(message, retry_after_seconds);
     if let Some(details) = &mut status.details {
         details.causes = vec![Cause {
             reason: "DisruptionBudget".to_owned(),
-            message: why.to_owned(),
+            message: why,
             ..Cause::default()
         }];
     }

@@ -1,14 +1,57 @@
 //! `scale`: the number of replicas, for any kind that has some.
+//!
+//! A scale is an object of its own kind with its own field managers: those of
+//! the whole object that own its replicas, and those who write the scale
+//! become owners of the whole object's replicas.
 
 use super::not_allowed;
 use crate::dispatch::{Action, Answer};
-use crate::registry::{RequestContext, Target, WriteOptions, patch_tree};
+use crate::registry::{
+    Check, PatchBody, RequestContext, Target, WriteOptions, apply_fields, check_name, note_update,
+    patch_tree, shape,
+};
 use crate::server::Inner;
-use kontiki_kinds::{FieldError, Path, Tree};
-use kontiki_object::{LabelSelector, Object, SharedObject, Status, Value};
+use kontiki_client::PatchKind;
+use kontiki_kinds::{Column, FieldError, Kind, Path, Tree};
+use kontiki_object::{LabelSelector, Object, Status, Value};
+use kontiki_patch::fields::FieldSet;
+use kontiki_patch::managed::{self, Managed, Operation, Owned};
 use kontiki_schema::{Node, Schema};
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+const API_VERSION: &str = "autoscaling/v1";
+const DESIRED: &str = "replicas is the desired number of instances for the scaled object.";
+const AVAILABLE: &str = "replicas is the actual number of observed instances of the scaled object.";
+
+/// The kind `Scale`: told in tables, and never stored by itself.
+pub fn kind() -> &'static Arc<Kind> {
+    static KIND: OnceLock<Arc<Kind>> = OnceLock::new();
+    KIND.get_or_init(|| {
+        let name = Column {
+            format: "".into(),
+            ..Column::name()
+        };
+        Arc::new(Kind {
+            columns: vec![
+                name,
+                Column::new("Desired", "integer", DESIRED, |scale, _| {
+                    replicas(scale, "spec").into()
+                }),
+                Column::new("Available", "integer", AVAILABLE, |scale, _| {
+                    replicas(scale, "status").into()
+                }),
+                Column::age(),
+            ],
+            ..Kind::virtual_kind("autoscaling", "v1", "Scale", "scales")
+        })
+    })
+}
+
+fn replicas(object: &Tree, part: &str) -> i64 {
+    let replicas = object.get(part).and_then(|part| part.get("replicas"));
+    replicas.and_then(Value::as_i64).unwrap_or_default()
+}
 
 fn selector_text(object: &Object) -> String {
     let Some(selector) = object.get(&["spec", "selector"]) else {
@@ -29,18 +72,17 @@ fn selector_text(object: &Object) -> String {
         .unwrap_or_default()
 }
 
-fn scale_of(object: &Object) -> SharedObject {
-    let number = |path: &[&str]| object.get(path).and_then(Value::as_i64).unwrap_or_default();
+fn scale_of(object: &Object) -> Tree {
     let mut scale = json!({
-        "apiVersion": "autoscaling/v1",
+        "apiVersion": API_VERSION,
         "kind": "Scale",
         "metadata": {},
         "spec": {},
-        "status": {"replicas": number(&["status", "replicas"])},
+        "status": {"replicas": replicas(object.tree(), "status")},
     });
-    let replicas = number(&["spec", "replicas"]);
-    if replicas != 0 {
-        scale["spec"]["replicas"] = replicas.into();
+    let wanted = replicas(object.tree(), "spec");
+    if wanted != 0 {
+        scale["spec"]["replicas"] = wanted.into();
     }
     for field in [
         "name",
@@ -57,7 +99,17 @@ fn scale_of(object: &Object) -> SharedObject {
     if !selector.is_empty() {
         scale["status"]["selector"] = selector.into();
     }
-    Arc::new(Object::from_value(scale).unwrap_or_else(|| Object::new(Tree::new())))
+    match scale {
+        Value::Object(tree) => tree,
+        _ => Tree::new(),
+    }
+}
+
+fn answer(object: &Object) -> Answer {
+    Answer::Object {
+        object: Arc::new(Object::new(scale_of(object))),
+        created: false,
+    }
 }
 
 /// Reads or writes a scale.
@@ -71,25 +123,34 @@ pub async fn perform(
     match action {
         Action::Get { resource_version } => {
             let object = inner.registry.get(&whole, &resource_version).await?;
-            Ok(Answer::Object {
-                object: scale_of(&object),
-                created: false,
-            })
+            Ok(answer(&object))
         }
         Action::Update(tree, options) => {
-            write(inner, context, target, &options, |_| Ok(tree.clone())).await
+            let tree = shape(kind(), tree)?;
+            check_name(target, &tree)?;
+            write(inner, context, target, &options, &Wish::Whole(tree)).await
         }
         Action::Patch(patch, options) => {
-            let node = Schema::get()
-                .type_for_api_version("autoscaling/v1", "Scale")
-                .map_or_else(Node::untyped, Node::of);
-            write(inner, context, target, &options, |live| {
-                patch_tree(node, live, &patch)
-            })
-            .await
+            write(inner, context, target, &options, &Wish::Patch(patch)).await
         }
         _ => Err(not_allowed()),
     }
+}
+
+enum Wish {
+    Whole(Tree),
+    Patch(PatchBody),
+}
+
+/// One write of a scale.
+struct ScaleWrite<'a> {
+    context: &'a RequestContext,
+    /// The object.
+    target: &'a Target,
+    /// Its scale, as an object of the kind `Scale`.
+    scale: Target,
+    options: &'a WriteOptions,
+    wish: &'a Wish,
 }
 
 async fn write(
@@ -97,23 +158,56 @@ async fn write(
     context: &RequestContext,
     target: &Target,
     options: &WriteOptions,
-    wish: impl Fn(&Tree) -> Result<Tree, Status> + Send + Sync,
+    wish: &Wish,
 ) -> Result<Answer, Status> {
-    let mut edit = |object: &mut Tree| {
-        let live = scale_of(&Object::new(object.clone()));
-        let scale = Object::new(wish(live.tree())?);
-        let version = scale.resource_version();
-        if !version.is_empty() && version != live.resource_version() {
+    let mut scale = Target::object(kind(), &target.namespace, &target.name);
+    scale.subresource.clone_from(&target.subresource);
+    let write = ScaleWrite {
+        context,
+        target,
+        scale,
+        options,
+        wish,
+    };
+    let mut edit = |object: &mut Tree| write.apply(object);
+    let outcome = inner
+        .registry
+        .edit(context, target, options, Check::Object, &mut edit)
+        .await?;
+    Ok(answer(&outcome.object))
+}
+
+impl ScaleWrite<'_> {
+    fn apply(&self, object: &mut Tree) -> Result<(), Status> {
+        let target = self.target;
+        let mut live = scale_of(&Object::new(object.clone()));
+        let parent = managed::decode(&Value::Object(object.clone())).unwrap_or_default();
+        set_managed(&mut live, &owners_of_scale(&parent));
+        let scale = self.wished(&live)?;
+        let metadata = Object::new(scale.clone());
+        let (version, uid) = (metadata.resource_version(), metadata.uid());
+        let own = Object::new(live);
+        if !version.is_empty() && version != own.resource_version() {
             return Err(target.modified());
         }
-        let replicas = scale
-            .get(&["spec", "replicas"])
-            .cloned()
-            .unwrap_or(Value::from(0));
-        if replicas.as_i64().is_none_or(|replicas| replicas < 0) {
+        if !uid.is_empty() && uid != own.uid() {
+            let what = format!("{}/scale", target.kind.plural);
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                own.uid()
+            );
+            return Err(Status::conflict(
+                &target.kind.group,
+                &what,
+                &target.name,
+                &why,
+            ));
+        }
+        let wanted = replicas(&scale, "spec");
+        if wanted < 0 {
             let path = Path::new("spec").child("replicas");
             let why = "must be greater than or equal to 0";
-            let complaint = FieldError::invalid(&path, replicas, why);
+            let complaint = FieldError::invalid(&path, wanted, why);
             return Err(Status::invalid(
                 "autoscaling",
                 "Scale",
@@ -121,17 +215,99 @@ async fn write(
                 vec![complaint.into()],
             ));
         }
-        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-            spec.insert("replicas".to_owned(), replicas);
+        let owners = managed::decode(&Value::Object(scale)).unwrap_or_default();
+        let owners = owners_of_object(&target.kind, &parent, owners);
+        set_managed(object, &owners);
+        let spec = object
+            .entry("spec")
+            .or_insert_with(|| Value::Object(Tree::new()));
+        if let Some(spec) = spec.as_object_mut() {
+            spec.insert("replicas".to_owned(), wanted.into());
         }
         Ok(())
-    };
-    let outcome = inner
-        .registry
-        .edit(context, target, options, true, &mut edit)
-        .await?;
-    Ok(Answer::Object {
-        object: scale_of(&outcome.object),
-        created: false,
-    })
+    }
+
+    /// The scale that the request leads to, with its field managers.
+    fn wished(&self, live: &Tree) -> Result<Tree, Status> {
+        let patch = match self.wish {
+            Wish::Patch(patch) if patch.kind == PatchKind::Apply => {
+                let live = Some(live);
+                return apply_fields(&self.scale, self.context, self.options, live, patch);
+            }
+            Wish::Patch(patch) => Some(patch),
+            Wish::Whole(_) => None,
+        };
+        let mut scale = match (patch, self.wish) {
+            (Some(patch), _) => {
+                let node = Schema::get()
+                    .type_by_name(&kind().schema)
+                    .map_or_else(Node::untyped, Node::of);
+                let tree = shape(kind(), patch_tree(node, live, patch)?)?;
+                check_name(self.target, &tree)?;
+                tree
+            }
+            (None, Wish::Whole(tree)) => tree.clone(),
+            (None, Wish::Patch(_)) => live.clone(),
+        };
+        note_update(&self.scale, self.context, self.options, live, &mut scale);
+        Ok(scale)
+    }
+}
+
+fn replicas_path() -> FieldSet {
+    FieldSet::of_members(&[&["spec", "replicas"]])
+}
+
+fn owns_replicas(owned: &Owned) -> bool {
+    !owned.fields.intersection(&replicas_path()).is_empty()
+}
+
+fn set_managed(object: &mut Tree, owners: &Managed) {
+    let mut value = Value::Object(std::mem::take(object));
+    managed::encode(&mut value, owners);
+    if let Value::Object(tree) = value {
+        *object = tree;
+    }
+}
+
+/// Who owns the replicas of the object owns those of its scale.
+fn owners_of_scale(parent: &Managed) -> Managed {
+    let owners = parent.iter().filter(|(_, owned)| owns_replicas(owned));
+    let owners = owners.map(|(manager, owned)| {
+        let owned = Owned {
+            fields: replicas_path(),
+            api_version: API_VERSION.to_owned(),
+            time: owned.time.clone(),
+        };
+        (manager.clone(), owned)
+    });
+    owners.collect()
+}
+
+/// The owners of the object after those of its scale have changed.
+fn owners_of_object(kind: &Kind, parent: &Managed, mut scale: Managed) -> Managed {
+    let mut owners = Managed::new();
+    for (manager, owned) in parent {
+        let mut owned = owned.clone();
+        if owns_replicas(&owned) && scale.remove(manager).is_none() {
+            owned.fields = owned.fields.difference(&replicas_path());
+        }
+        if !owned.fields.is_empty() {
+            owners.insert(manager.clone(), owned);
+        }
+    }
+    for (mut manager, owned) in scale.into_iter().filter(|(_, owned)| owns_replicas(owned)) {
+        // Upstream takes the time from the object's own entries, which have none.
+        let time = parent.get(&manager).and_then(|owned| owned.time.clone());
+        if manager.operation == Operation::Update {
+            manager.api_version = kind.api_version();
+        }
+        let owned = Owned {
+            api_version: kind.api_version(),
+            time,
+            ..owned
+        };
+        owners.insert(manager, owned);
+    }
+    owners
 }

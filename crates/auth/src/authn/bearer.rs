@@ -6,6 +6,11 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use std::sync::Arc;
 
+/// The audiences that a `TokenReview` asks about: an extension of the request
+/// that it makes. Empty: the server's own.
+#[derive(Clone, Debug, Default)]
+pub struct RequestedAudiences(pub Vec<String>);
+
 /// Knows the users of some sort of token.
 #[async_trait]
 pub trait TokenAuthenticator: Send + Sync + 'static {
@@ -83,6 +88,8 @@ impl Authenticator for Bearer {
         if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
             return Ok(None);
         }
-        self.review(token.trim(), &[]).await.map(Some)
+        let asked = parts.extensions.get::<RequestedAudiences>();
+        let asked = asked.map_or(&[][..], |asked| &asked.0);
+        self.review(token.trim(), asked).await.map(Some)
     }
 }

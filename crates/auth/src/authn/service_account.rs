@@ -41,21 +41,26 @@ impl ServiceAccountTokens {
         name: &ObjectName,
         now: Timestamp,
     ) -> Result<SharedObject, AuthnError> {
-        let gone = |why: &str| AuthnError::Invalid(format!("its {kind} {why}"));
+        let invalidated =
+            || AuthnError::Invalid("service account token has been invalidated".into());
         let object = self
             .lookup
             .get(resource, namespace, &name.name)
             .await
             .map_err(|status| AuthnError::Unavailable(status.message))?
-            .ok_or_else(|| gone("does not exist"))?;
+            .ok_or_else(invalidated)?;
         if object.uid() != name.uid {
-            return Err(gone("is another one of the same name"));
+            return Err(AuthnError::Invalid(format!(
+                "{kind} UID ({}) does not match claim ({})",
+                object.uid(),
+                name.uid
+            )));
         }
         let deleted = object.str_at(&["metadata", "deletionTimestamp"]);
         if let Some(at) = deleted.and_then(time::parse)
             && at + DELETION_LEEWAY < now
         {
-            return Err(gone("has been deleted"));
+            return Err(invalidated());
         }
         Ok(object)
     }
@@ -115,23 +120,28 @@ fn user(claims: &Claims) -> UserInfo {
     user
 }
 
+fn quoted(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| format!("{text:?}")).collect();
+    format!("[{}]", texts.join(" "))
+}
+
 /// Everything that can be judged without looking at objects.
 fn judge(claims: &Claims, now: Timestamp) -> Result<(), &'static str> {
     let now = now.as_second();
     if claims.exp <= now {
-        return Err("it has expired");
+        return Err("service account token has expired");
     }
     if claims.nbf > now + CLOCK_LEEWAY_SECONDS {
-        return Err("it is not valid yet");
+        return Err("service account token is not valid yet");
     }
     let private = &claims.private;
     let account = &private.serviceaccount;
     if account.uid.is_empty() {
-        return Err("it is bound to no service account");
+        return Err("service account UID not found in claim");
     }
     let expected = UserInfo::service_account(&private.namespace, &account.name, "").name;
     if claims.sub != expected {
-        return Err("its subject is not its service account");
+        return Err("sub claim is invalid");
     }
     Ok(())
 }
@@ -150,12 +160,11 @@ impl TokenAuthenticator for ServiceAccountTokens {
         if !peek(token).as_ref().is_some_and(names_us) {
             return Ok(None);
         }
-        let bad = |why: &dyn std::fmt::Display| {
-            AuthnError::Invalid(format!("service account token: {why}"))
-        };
+        let bad = |why: &dyn std::fmt::Display| AuthnError::Invalid(why.to_string());
         let payload = self.keys.verify(token).map_err(|error| bad(&error))?;
-        let claims: Claims =
-            serde_json::from_value(payload).map_err(|_| bad(&"its claims are malformed"))?;
+        let claims: Claims = serde_json::from_value(payload).map_err(|_| {
+            bad(&"service account token claims could not be validated due to unexpected condition")
+        })?;
         let now = Timestamp::now();
         judge(&claims, now).map_err(|why| bad(&why))?;
         let common: Vec<String> = claims
@@ -165,14 +174,13 @@ impl TokenAuthenticator for ServiceAccountTokens {
             .cloned()
             .collect();
         if common.is_empty() {
-            return Err(bad(&"it is meant for another audience"));
+            return Err(bad(&format!(
+                "token audiences {} is invalid for the target audiences {}",
+                quoted(&claims.aud),
+                quoted(audiences)
+            )));
         }
-        self.bound_objects(&claims, now)
-            .await
-            .map_err(|error| match error {
-                AuthnError::Invalid(why) => bad(&why),
-                unavailable @ AuthnError::Unavailable(_) => unavailable,
-            })?;
+        self.bound_objects(&claims, now).await?;
         Ok(Some(Authenticated {
             user: user(&claims),
             audiences: common,

@@ -49,12 +49,12 @@ impl Grant<'_> {
             subject_title,
             is_cluster_role,
             role,
-            namespace,
+            ..
         } = self.binding;
         let role = if *is_cluster_role {
             format!("ClusterRole \"{role}\"")
         } else {
-            format!("Role \"{role}/{namespace}\"")
+            format!("Role \"{role}\"")
         };
         format!("RBAC: allowed by {title} of {role} to {subject_title}")
     }

@@ -137,6 +137,28 @@ pub struct TokenRequest {
 }
 
 impl TokenRequest {
+    fn seconds(&self) -> i64 {
+        self.expiration_seconds
+            .unwrap_or(EXPIRATION_SECONDS_DEFAULT)
+    }
+
+    /// Whether the expiration is within bounds.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn check(&self) -> Result<(), TokenError> {
+        let refused = |why: &str| Err(TokenError::Request(why.into()));
+        match self.seconds() {
+            seconds if seconds < EXPIRATION_SECONDS_MIN => {
+                refused("may not specify a duration less than 10 minutes")
+            }
+            seconds if seconds > EXPIRATION_SECONDS_MAX => {
+                refused("may not specify a duration larger than 2^32 seconds")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The claims of the token, and the time of expiry that the client is told.
     ///
     /// # Errors
@@ -148,19 +170,8 @@ impl TokenRequest {
         api_audiences: &[String],
         now: Timestamp,
     ) -> Result<(Claims, Timestamp), TokenError> {
-        let seconds = self
-            .expiration_seconds
-            .unwrap_or(EXPIRATION_SECONDS_DEFAULT);
-        if seconds < EXPIRATION_SECONDS_MIN {
-            return Err(TokenError::Request(
-                "may not specify a duration less than 10 minutes".into(),
-            ));
-        }
-        if seconds > EXPIRATION_SECONDS_MAX {
-            return Err(TokenError::Request(
-                "may not specify a duration larger than 2^32 seconds".into(),
-            ));
-        }
+        self.check()?;
+        let seconds = self.seconds();
         let audiences = if self.audiences.is_empty() {
             api_audiences.to_vec()
         } else {

@@ -184,12 +184,15 @@ impl TokenKeys {
 
 /// The discovery document of the issuer, as `/.well-known/openid-configuration` serves it.
 #[must_use]
-pub fn openid_configuration(issuer: &str, jwks_uri: &str) -> Value {
+pub fn openid_configuration(issuer: &str, jwks_uri: &str, keys: &TokenKeys) -> Value {
+    let mut algorithms: Vec<&str> = keys.keys.iter().map(|key| key.algorithm.name()).collect();
+    algorithms.sort_unstable();
+    algorithms.dedup();
     json!({
         "issuer": issuer,
         "jwks_uri": jwks_uri,
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["ES256", "RS256"],
+        "id_token_signing_alg_values_supported": algorithms,
     })
 }

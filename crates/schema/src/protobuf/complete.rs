@@ -9,6 +9,12 @@ use crate::table::{Form, Type, TypeRef, ValueType};
 /// to be stored as JSON, or it would lose it.
 #[must_use]
 pub fn is_complete(ty: TypeRef, value: &Value) -> bool {
+    keeps(ty, value, true)
+}
+
+/// The envelope carries `apiVersion` and `kind` of the object itself, and of no
+/// other (the claim templates of a stateful set).
+fn keeps(ty: TypeRef, value: &Value, is_root: bool) -> bool {
     let described: &Type = &ty;
     if described.form != Form::Object {
         return true;
@@ -21,7 +27,7 @@ pub fn is_complete(ty: TypeRef, value: &Value) -> bool {
             .all(|(name, value)| match described.field(name) {
                 None => true,
                 Some(field) if field.tags.is_empty() => {
-                    matches!(field.name, "apiVersion" | "kind") || value.is_null()
+                    (is_root && matches!(field.name, "apiVersion" | "kind")) || value.is_null()
                 }
                 Some(field) => of_value(&field.ty, value),
             })
@@ -29,7 +35,7 @@ pub fn is_complete(ty: TypeRef, value: &Value) -> bool {
 
 fn of_value(ty: &ValueType, value: &Value) -> bool {
     match (ty, value) {
-        (ValueType::Type(ty), value) => is_complete(*ty, value),
+        (ValueType::Type(ty), value) => keeps(*ty, value, false),
         (ValueType::List(inner), Value::Array(items)) => {
             items.iter().all(|item| of_value(inner, item))
         }
