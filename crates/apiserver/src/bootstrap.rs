@@ -83,6 +83,7 @@ impl ApiServer {
                 () = tokio::time::sleep(RETRY) => {}
             }
         }
+        self.inner().set_populated();
         tracing::info!("the cluster's first objects are there");
     }
 

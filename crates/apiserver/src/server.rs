@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -86,6 +86,30 @@ pub struct Inner {
     pub(crate) documents: http::Documents,
     pub(crate) reading: Arc<AtomicUsize>,
     pub(crate) writing: Arc<AtomicUsize>,
+    populated: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Inner {
+    /// Whether the cluster's first objects are there, as far as this server knows.
+    #[must_use]
+    pub fn is_populated(&self) -> bool {
+        self.populated.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_populated(&self) {
+        self.populated.store(true, Ordering::Release);
+    }
+
+    /// Whether this server takes no more connections.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
 }
 
 /// An API server.
@@ -118,16 +142,10 @@ impl ApiServer {
             documents: http::Documents::default(),
             reading: Arc::default(),
             writing: Arc::default(),
+            populated: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
         });
         let server = Self { inner };
-        let cache = server.inner.registry.cache().clone();
-        server.add_check(
-            "watch-cache",
-            Arc::new(move || match cache.is_ready() {
-                true => Ok(()),
-                false => Err("the watch cache is not filled yet".to_owned()),
-            }),
-        );
         let store = server.inner.config.store.status();
         server.add_check(
             "etcd",

@@ -430,3 +430,138 @@ async fn every_stored_kind_can_be_listed_as_a_table() {
         );
     }
 }
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+async fn make_pod(server: &ApiServer, name: &str) -> Value {
+    let account = json!({"metadata": {"name": "default"}});
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    call(server, "POST", accounts, Some(account)).await;
+    let pod = json!({
+        "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    let (code, made) = call(server, "POST", PODS, Some(pod)).await;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    made
+}
+
+#[tokio::test]
+async fn a_pod_that_nobody_runs_is_told_as_going_before_it_goes() {
+    let server = started().await;
+    let made = make_pod(&server, "p").await;
+    let since = made["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a text");
+    let (code, _) = call(&server, "DELETE", &format!("{PODS}/p"), None).await;
+    assert_eq!(code, StatusCode::OK);
+    let path = format!("{PODS}?watch=1&timeoutSeconds=1&resourceVersion={since}");
+    let (_, told) = call(&server, "GET", &path, None).await;
+    let lines = told.as_str().expect("several lines").lines();
+    let events: Vec<Value> = lines
+        .map(|line| serde_json::from_str(line).expect("an event"))
+        .collect();
+    let words: Vec<&str> = events
+        .iter()
+        .filter_map(|event| event["type"].as_str())
+        .collect();
+    assert_eq!(words, ["MODIFIED", "DELETED"]);
+    for event in events {
+        let metadata = &event["object"]["metadata"];
+        assert_eq!(metadata["deletionGracePeriodSeconds"], 0, "{event}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_about_what_the_url_names() {
+    let server = started().await;
+    make_pod(&server, "p").await;
+    call(&server, "POST", MAPS, Some(map("c", json!({})))).await;
+    let named = |kind: &str| json!({"kind": kind, "metadata": {"name": "other"}});
+    let rows = [
+        (
+            "POST",
+            format!("{PODS}/p/binding"),
+            json!({"metadata": {"name": "other"}, "target": {"name": "n"}}),
+            "name in URL does not match name in Binding object",
+        ),
+        (
+            "POST",
+            format!("{PODS}/p/eviction"),
+            named("Eviction"),
+            "name in URL does not match name in Eviction object",
+        ),
+        (
+            "PUT",
+            format!("{MAPS}/c"),
+            named("ConfigMap"),
+            "the name of the object (other) does not match the name on the URL (c)",
+        ),
+        (
+            "PUT",
+            format!("{MAPS}/c"),
+            json!({"metadata": {}}),
+            "the name of the object (c based on URL) was undeterminable: name must be provided",
+        ),
+    ];
+    for (method, path, body, text) in rows {
+        let (code, answer) = call(&server, method, &path, Some(body)).await;
+        assert_eq!(
+            (code, &answer["message"]),
+            (StatusCode::BAD_REQUEST, &json!(text))
+        );
+    }
+}
+
+#[tokio::test]
+async fn equal_owners_are_kept_once_and_warned_about() {
+    let server = started().await;
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "o", "uid": "u"});
+    let mut object = map("a", json!({}));
+    object["metadata"]["ownerReferences"] = json!([owner, owner]);
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(MAPS)
+        .body(Body::from(object.to_string()))
+        .expect("a request");
+    let response = server.router().oneshot(request).await.expect("answers");
+    let warning = response.headers().get("warning").expect("is warned");
+    let warning = warning.to_str().expect("a text");
+    assert!(
+        warning.contains("duplicate UID(s) observed: u"),
+        "{warning}"
+    );
+    let (_, read) = call(&server, "GET", &format!("{MAPS}/a"), None).await;
+    assert_eq!(read["metadata"]["ownerReferences"], json!([owner]));
+}
+
+#[tokio::test]
+async fn what_protobuf_has_no_place_for_is_stored_all_the_same() {
+    let server = started().await;
+    let sets = "/apis/apps/v1/namespaces/default/statefulsets";
+    let set = json!({
+        "metadata": {"name": "s"},
+        "spec": {
+            "serviceName": "s",
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": "c", "image": "i"}]},
+            },
+            "volumeClaimTemplates": [{
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "metadata": {"name": "v"},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": "1Gi"}},
+                },
+            }],
+        },
+    });
+    let (code, made) = call(&server, "POST", sets, Some(set)).await;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    let (_, read) = call(&server, "GET", &format!("{sets}/s"), None).await;
+    let template = &read["spec"]["volumeClaimTemplates"][0];
+    assert_eq!(template["kind"], "PersistentVolumeClaim", "{template}");
+    assert_eq!(read, made);
+}

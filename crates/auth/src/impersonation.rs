@@ -2,7 +2,8 @@
 //!
 //! Each claimed name, group, UID and extra value is a question of its own to
 //! the authorizer ("may this user impersonate that group?"); the request goes
-//! on as the claimed user only if every answer is yes.
+//! on as the claimed user only if every answer is yes. Permissions may have
+//! bounds: somebody may act as another for some deeds only (KEP-5284).
 
 use crate::authz::{Attributes, Authorizer};
 use crate::user::{AUTHENTICATED, Extra, UNAUTHENTICATED};
@@ -47,29 +48,100 @@ pub fn requested(headers: &HeaderMap) -> Result<Option<UserInfo>, Status> {
     }
 }
 
-/// Asks whether `actor` may act as `claimed`, and gives the user to go on as.
+/// Asks whether `actor` may act as `claimed` for `request` (which still names the
+/// actor), and gives the user to go on as.
+///
+/// Constrained impersonation (KEP-5284) is asked for first: may the actor do
+/// this as somebody else, and be this somebody? Whoever holds the older verb
+/// `impersonate` may do anything as that user.
 ///
 /// # Errors
-/// 403 for the first part that is not allowed.
+/// 403 for the first question that was answered with no.
 pub async fn impersonate(
     actor: &Arc<UserInfo>,
     claimed: UserInfo,
+    request: &Attributes,
     authorizer: &dyn Authorizer,
 ) -> Result<UserInfo, Status> {
-    for question in questions(actor, &claimed) {
-        let decision = authorizer.authorize(&question).await;
-        if !decision.is_allowed() {
-            return Err(question.forbidden(decision.reason()));
+    let mut refused = None;
+    for mode in Mode::of(&claimed) {
+        let mut questions = Vec::new();
+        if let Some(word) = mode.word() {
+            let verb = format!("impersonate-on:{word}:{}", request.verb);
+            questions.push(Attributes {
+                user: actor.clone(),
+                verb,
+                ..request.clone()
+            });
+        }
+        questions.extend(identity(actor, &claimed, *mode));
+        match first_refusal(authorizer, questions).await {
+            None => return Ok(complete(claimed)),
+            Some(status) => refused = refused.or(Some(status)),
         }
     }
-    Ok(complete(claimed))
+    Err(refused.unwrap_or_else(|| Status::internal("all impersonation modes failed")))
 }
 
-fn questions(actor: &Arc<UserInfo>, claimed: &UserInfo) -> Vec<Attributes> {
+async fn first_refusal(authorizer: &dyn Authorizer, questions: Vec<Attributes>) -> Option<Status> {
+    for question in questions {
+        let decision = authorizer.authorize(&question).await;
+        if !decision.is_allowed() {
+            return Some(question.forbidden(decision.reason()));
+        }
+    }
+    None
+}
+
+/// A way to be allowed to act as somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    ServiceAccount,
+    UserInfo,
+    /// The verb `impersonate`, without bounds.
+    Legacy,
+}
+
+impl Mode {
+    /// Those that fit a claim, in the order in which they are asked for.
+    fn of(claimed: &UserInfo) -> &'static [Self] {
+        let is_bare =
+            claimed.groups.is_empty() && claimed.uid.is_empty() && claimed.extra.is_empty();
+        if claimed.service_account_name().is_some() {
+            return match is_bare {
+                true => &[Self::ServiceAccount, Self::Legacy],
+                false => &[Self::Legacy],
+            };
+        }
+        // Nodes and the all-powerful group are not to be had with bounds here.
+        let is_node = claimed.name.starts_with("system:node:");
+        if is_node || claimed.is_in(user::MASTERS) {
+            return &[Self::Legacy];
+        }
+        &[Self::UserInfo, Self::Legacy]
+    }
+
+    /// As verbs name it.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::ServiceAccount => Some("serviceaccount"),
+            Self::UserInfo => Some("user-info"),
+            Self::Legacy => None,
+        }
+    }
+}
+
+/// May the actor be whom it claims to be?
+fn identity(actor: &Arc<UserInfo>, claimed: &UserInfo, mode: Mode) -> Vec<Attributes> {
+    const AUTHENTICATION: &str = "authentication.k8s.io";
+    let (verb, group) = match mode.word() {
+        Some(word) => (format!("impersonate:{word}"), AUTHENTICATION),
+        None => ("impersonate".to_owned(), ""),
+    };
     let ask =
         |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| Attributes {
             user: actor.clone(),
-            verb: "impersonate".to_owned(),
+            verb: verb.clone(),
             group: group.to_owned(),
             version: "v1".to_owned(),
             resource: resource.to_owned(),
@@ -79,14 +151,13 @@ fn questions(actor: &Arc<UserInfo>, claimed: &UserInfo) -> Vec<Attributes> {
             is_resource: true,
             ..Attributes::default()
         };
-    const AUTHENTICATION: &str = "authentication.k8s.io";
     let mut all = Vec::new();
     match claimed.service_account_name() {
-        Some((namespace, name)) => all.push(ask("", "serviceaccounts", "", namespace, name)),
-        None => all.push(ask("", "users", "", "", &claimed.name)),
+        Some((namespace, name)) => all.push(ask(group, "serviceaccounts", "", namespace, name)),
+        None => all.push(ask(group, "users", "", "", &claimed.name)),
     }
-    for group in &claimed.groups {
-        all.push(ask("", "groups", "", "", group));
+    for name in &claimed.groups {
+        all.push(ask(group, "groups", "", "", name));
     }
     for (key, values) in &claimed.extra {
         for value in values {
@@ -183,18 +254,73 @@ mod tests {
             ("groups", "dev"),
             ("userextras/example.org/scope", "view"),
         ]);
-        let user = impersonate(&actor, claimed.clone(), &all)
+        let request = list_pods(&actor);
+        let user = impersonate(&actor, claimed.clone(), &request, &all)
             .await
             .expect("allowed");
         assert_eq!(user.groups, ["dev", AUTHENTICATED]);
         let some = Only(&[("users", "jane"), ("userextras/example.org/scope", "view")]);
-        let refused = impersonate(&actor, claimed, &some)
+        let refused = impersonate(&actor, claimed, &request, &some)
             .await
             .expect_err("not the group");
         assert_eq!(
             refused.message,
-            "groups \"dev\" is forbidden: User \"boss\" cannot impersonate resource \"groups\" in API group \"\" at the cluster scope"
+            "pods is forbidden: User \"boss\" cannot impersonate-on:user-info:list resource \"pods\" in API group \"\" in the namespace \"ns\""
         );
+    }
+
+    fn list_pods(actor: &Arc<UserInfo>) -> Attributes {
+        Attributes {
+            user: actor.clone(),
+            verb: "list".to_owned(),
+            version: "v1".to_owned(),
+            resource: "pods".to_owned(),
+            namespace: "ns".to_owned(),
+            is_resource: true,
+            ..Attributes::default()
+        }
+    }
+
+    /// Allows one deed as one user, by the verbs of KEP-5284.
+    struct Constrained;
+
+    #[async_trait]
+    impl Authorizer for Constrained {
+        async fn authorize(&self, a: &Attributes) -> Decision {
+            let is_deed = a.verb == "impersonate-on:user-info:list" && a.resource == "pods";
+            let is_jane = a.verb == "impersonate:user-info"
+                && a.group == "authentication.k8s.io"
+                && (&*a.resource, &*a.name) == ("users", "jane");
+            match is_deed || is_jane {
+                true => Decision::allow(""),
+                false => Decision::no_opinion(""),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn bounds_hold_for_the_deed_and_for_the_person() {
+        let actor = Arc::new(UserInfo::new("boss", &[]));
+        let list = list_pods(&actor);
+        let get = Attributes {
+            verb: "get".to_owned(),
+            ..list.clone()
+        };
+        let as_whom = |name: &str| UserInfo::new(name, &[]);
+        let rows = [
+            (as_whom("jane"), &list, true),
+            (as_whom("jane"), &get, false),
+            (as_whom("john"), &list, false),
+            (UserInfo::new("jane", &["dev"]), &list, false),
+            (UserInfo::new("jane", &[user::MASTERS]), &list, false),
+            (as_whom("system:node:n1"), &list, false),
+            (as_whom("system:serviceaccount:ns:sa"), &list, false),
+        ];
+        for (claimed, request, allowed) in rows {
+            let name = format!("{} {:?}", claimed.name, claimed.groups);
+            let outcome = impersonate(&actor, claimed, request, &Constrained).await;
+            assert_eq!(outcome.is_ok(), allowed, "{name} {}", request.verb);
+        }
     }
 
     #[test]

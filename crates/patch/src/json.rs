@@ -24,13 +24,8 @@ pub fn json_patch(object: &Value, patch: &[u8]) -> Result<Value, PatchError> {
 
 fn read(patch: &[u8]) -> Result<Vec<Value>, PatchError> {
     let decoding = |text: &str| PatchError::Malformed(format!("error decoding patch: {text}"));
-    let value: Value = serde_json::from_slice(patch).map_err(|error| {
-        if error.is_eof() {
-            decoding("unexpected end of JSON input")
-        } else {
-            decoding(&error.to_string())
-        }
-    })?;
+    let value: Value = serde_json::from_slice(patch)
+        .map_err(|error| decoding(&crate::syntax::explain(patch, &error)))?;
     let operations = match value {
         Value::Array(operations) => operations,
         Value::Null => Vec::new(),

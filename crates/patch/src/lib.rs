@@ -15,6 +15,7 @@ mod strategic;
 pub mod fields;
 pub mod managed;
 pub mod ssa;
+pub mod syntax;
 pub mod typed;
 
 pub use json::{OPERATIONS_MAX, json_patch};

@@ -45,8 +45,7 @@ pub(crate) fn read_object(patch: &[u8]) -> Result<Map<String, Value>, PatchError
             "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
             go_kind(&other)
         ))),
-        Err(error) if error.is_eof() => Err(decoding("unexpected end of JSON input")),
-        Err(error) => Err(decoding(&error.to_string())),
+        Err(error) => Err(decoding(&crate::syntax::explain(patch, &error))),
     }
 }
 

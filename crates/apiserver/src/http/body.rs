@@ -81,6 +81,10 @@ pub fn decode(
             )
         }
         "application/vnd.kubernetes.protobuf" => {
+            if bytes.is_empty() || bytes[..] == protobuf::MAGIC[..] {
+                let what = if bytes.is_empty() { "data" } else { "body" };
+                return Err(unrecognized(format!("empty {what}")));
+            }
             let value =
                 protobuf::decode_object(bytes).map_err(|error| unrecognized(error.to_string()))?;
             (value, Vec::new())

@@ -347,11 +347,46 @@ fn described(inner: &Inner) -> Vec<ResourceForOpenApi> {
         .collect()
 }
 
+/// Whether the client can read JSON, or a document of this name in protobuf.
+fn reads(call: &Call, protobuf: &str) -> bool {
+    let mut accepts = call
+        .parts
+        .headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|value| value.split(';').next().unwrap_or_default().trim())
+        .filter(|value| !value.is_empty())
+        .peekable();
+    accepts.peek().is_none()
+        || accepts.any(|value| {
+            matches!(value, "application/json" | "application/*" | "*/*")
+                || (!protobuf.is_empty() && value.contains(protobuf))
+        })
+}
+
+/// A bare code, with what the answer depends on.
+fn bare(code: StatusCode, vary: &[&'static str]) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = code;
+    for name in vary {
+        let headers = response.headers_mut();
+        headers.append(VARY, HeaderValue::from_static(name));
+    }
+    response
+}
+
+const SPEC_V2: &str = "proto-openapi.spec.v2";
+
 fn openapi_v2(call: &Call) -> Response<Body> {
+    if !reads(call, SPEC_V2) {
+        return bare(StatusCode::NOT_ACCEPTABLE, &["Accept-Encoding", "Accept"]);
+    }
     let accepts = call.parts.headers.get_all(ACCEPT).iter();
     let wants_protobuf = accepts
         .filter_map(|value| value.to_str().ok())
-        .any(|value| value.contains("proto-openapi.spec.v2"));
+        .any(|value| value.contains(SPEC_V2));
     let inner = &call.inner;
     if wants_protobuf {
         let document = inner.documents.get("v2.protobuf", || {
@@ -383,7 +418,10 @@ fn openapi_v3(call: &Call, group: &str, version: &str) -> Response<Body> {
         .catalog()
         .has_group_version(group, version)
     {
-        return plain(StatusCode::NOT_FOUND, "404 page not found\n");
+        return bare(StatusCode::NOT_FOUND, &[]);
+    }
+    if !reads(call, "") {
+        return bare(StatusCode::NOT_ACCEPTABLE, &["Accept"]);
     }
     let document = document_v3(&call.inner, group, version);
     // Whoever asks by the right hash may keep the answer for ever.
@@ -435,7 +473,7 @@ fn openid_configuration(call: &Call) -> Response<Body> {
     response
 }
 
-fn paths(inner: &Inner) -> Vec<String> {
+fn paths(inner: &Arc<Inner>) -> Vec<String> {
     let mut paths: Vec<String> = [
         "/.well-known/openid-configuration",
         "/api",
@@ -462,9 +500,7 @@ fn paths(inner: &Inner) -> Vec<String> {
         );
         paths.push(format!("/apis/{group}"));
     }
-    for name in inner.checks.read().keys() {
-        paths.extend(["/healthz", "/livez", "/readyz"].map(|root| format!("{root}/{name}")));
-    }
+    paths.extend(super::health::check_paths(inner));
     paths.sort();
     paths
 }

@@ -12,7 +12,7 @@ use http::header::{
 use http::{HeaderMap, Response, StatusCode};
 use kontiki_kinds::{Kind, Tree};
 use kontiki_object::{Object, SharedObject, Status, Value};
-use kontiki_schema::protobuf;
+use kontiki_schema::{Schema, protobuf};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::io::Write as _;
 
@@ -71,7 +71,7 @@ impl Encoder {
     pub fn value(&self, code: StatusCode, value: &Value) -> Response<Body> {
         let (format, bytes) = match self.agreed.format {
             Format::Yaml => (Format::Yaml, yaml::to_vec(value).into()),
-            Format::Protobuf => match protobuf::encode_object(value) {
+            Format::Protobuf => match protobuf::encode_object(value).or_else(|_| meta(value)) {
                 Ok(bytes) => (Format::Protobuf, bytes),
                 // What has no such form is told in the form that everybody reads.
                 Err(_) => (Format::Json, self.json(value)),
@@ -199,6 +199,19 @@ impl Encoder {
             response.headers_mut().insert(RETRY_AFTER, retry.into());
         }
         response
+    }
+}
+
+/// Documents of `meta.k8s.io` that do not tell their version (core's discovery).
+fn meta(value: &Value) -> Result<Bytes, protobuf::ProtobufError> {
+    let kind = value["kind"].as_str().unwrap_or_default();
+    let name = format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}");
+    match Schema::get().type_by_name(&name) {
+        Some(ty) if ty.has_protobuf => protobuf::encode_object_as(ty, "", kind, value),
+        _ => Err(protobuf::ProtobufError::UnknownKind {
+            api_version: String::new(),
+            kind: kind.to_owned(),
+        }),
     }
 }
 

@@ -216,7 +216,7 @@ async fn answer(
     if !is_known && !is_health_head {
         return encoder.status(&not_allowed());
     }
-    let user = match authenticate(&inner, &parts).await {
+    let user = match authenticate(&inner, &parts, &info, &query).await {
         Ok(user) => Arc::new(user),
         Err(status) => return refusal(&encoder, &status),
     };
@@ -262,7 +262,12 @@ fn refusal(encoder: &Encoder, status: &Status) -> Response<Body> {
     response
 }
 
-async fn authenticate(inner: &Inner, parts: &Parts) -> Result<UserInfo, Status> {
+async fn authenticate(
+    inner: &Inner,
+    parts: &Parts,
+    info: &RequestInfo,
+    query: &Query,
+) -> Result<UserInfo, Status> {
     let peer = parts.extensions.get::<Arc<PeerCertificate>>();
     let found = inner
         .config
@@ -279,7 +284,9 @@ async fn authenticate(inner: &Inner, parts: &Parts) -> Result<UserInfo, Status> 
         None => Ok(user),
         Some(claimed) => {
             let actor = Arc::new(user);
-            impersonation::impersonate(&actor, claimed, &*inner.config.authorizer).await
+            let request = attributes(&actor, info, query);
+            let authorizer = &*inner.config.authorizer;
+            impersonation::impersonate(&actor, claimed, &request, authorizer).await
         }
     }
 }

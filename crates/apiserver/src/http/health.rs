@@ -1,5 +1,7 @@
 //! `/livez`, `/readyz`, `/healthz`, `/metrics`, `/version`.
 
+mod checks;
+
 use super::handler::Call;
 use crate::server::{HealthCheck, Inner};
 use axum::body::Body;
@@ -7,6 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use prometheus_client::encoding::text;
 use serde_json::json;
+use std::sync::Arc;
 
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
@@ -18,6 +21,17 @@ pub fn is_health(path: &str) -> bool {
                 .strip_prefix(root)
                 .is_some_and(|rest| rest.starts_with('/'))
     })
+}
+
+/// The paths of single checks.
+pub fn check_paths(inner: &Arc<Inner>) -> Vec<String> {
+    let roots = ["healthz", "livez", "readyz"].into_iter();
+    roots
+        .flat_map(|root| {
+            let checks = checks::checks(inner, root).into_iter();
+            checks.map(move |(name, _)| format!("/{root}/{name}"))
+        })
+        .collect()
 }
 
 /// A plain text.
@@ -51,7 +65,7 @@ pub async fn answer(call: &Call) -> Option<Response<Body>> {
     let mut parts = path[1..].splitn(2, '/');
     let root = parts.next().unwrap_or_default();
     let one = parts.next();
-    let checks = checks(&call.inner, root);
+    let checks = checks::checks(&call.inner, root);
     if let Some(name) = one {
         let Some((_, check)) = checks.iter().find(|(own, _)| own == name) else {
             return Some(plain(StatusCode::NOT_FOUND, "404 page not found\n"));
@@ -65,20 +79,6 @@ pub async fn answer(call: &Call) -> Option<Response<Body>> {
         });
     }
     Some(all(call, root, &checks))
-}
-
-fn checks(inner: &Inner, root: &str) -> Vec<(String, HealthCheck)> {
-    let mut all: Vec<(String, HealthCheck)> = vec![
-        ("ping".to_owned(), std::sync::Arc::new(|| Ok(()))),
-        ("log".to_owned(), std::sync::Arc::new(|| Ok(()))),
-    ];
-    let own = inner.checks.read();
-    // Who lives need not be ready: a cache that still fills is no reason to be restarted.
-    let listed = own
-        .iter()
-        .filter(|(name, _)| root != "livez" || *name != "watch-cache");
-    all.extend(listed.map(|(name, check)| (name.clone(), check.clone())));
-    all
 }
 
 fn all(call: &Call, root: &str, checks: &[(String, HealthCheck)]) -> Response<Body> {

@@ -79,6 +79,7 @@ pub async fn serve(
         };
         tracker.spawn(connection.run(acceptor.clone(), stream));
     }
+    server.inner().set_stopping();
     tracker.close();
     let _ = tokio::time::timeout(FAREWELL, tracker.wait()).await;
     Ok(())

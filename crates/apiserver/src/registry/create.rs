@@ -121,7 +121,7 @@ pub(super) fn fill_system_fields(context: &RequestContext, tree: &mut Tree) {
     metadata.insert("creationTimestamp".to_owned(), now.into());
 }
 
-/// Whether an object that came in has the name (and the namespace) of its URL.
+/// Whether an object that came in has the name of its URL.
 ///
 /// # Errors
 /// 400 if it has none, or another one.
@@ -136,13 +136,6 @@ pub(crate) fn check_name(target: &Target, tree: &Tree) -> Result<(), Status> {
     if own != *name {
         return Err(Status::bad_request(format!(
             "the name of the object ({own}) does not match the name on the URL ({name})"
-        )));
-    }
-    let namespace = meta_text(tree, "namespace");
-    if !namespace.is_empty() && namespace != target.namespace && target.kind.namespaced {
-        return Err(Status::bad_request(format!(
-            "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
-            target.namespace
         )));
     }
     Ok(())

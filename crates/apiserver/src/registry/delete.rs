@@ -87,9 +87,9 @@ struct Delete<'a> {
     context: &'a RequestContext,
     target: &'a Target,
     request: DeleteRequest,
-    /// Whether watchers have been told that the object is going. Who goes
-    /// changed (with a grace of zero, without a finalizer) is first stored so.
-    announced: bool,
+    /// Whether the last plan only stores what the deletion does to the object
+    /// (a grace of zero, a finalizer less), for watchers to see before it goes.
+    announces: bool,
 }
 
 #[async_trait]
@@ -112,11 +112,10 @@ impl Mutation for Delete<'_> {
         let mut tree = existing.object.tree().clone();
         let changed = self.mark(existing, &mut tree);
         let has_news = tree != *existing.object.tree();
+        let is_gone = matches!(changed, Marked::Gone);
+        self.announces = is_gone && has_news && !self.request.dry_run;
         match changed {
-            Marked::Gone if has_news && !self.announced && !self.request.dry_run => {
-                self.announced = true;
-                Ok(Plan::Put(tree))
-            }
+            Marked::Gone if self.announces => Ok(Plan::Put(tree)),
             Marked::Gone => {
                 let allocator = &self.registry.allocator;
                 let guards = allocator
@@ -266,13 +265,16 @@ impl Registry {
             context,
             target,
             request: request.clone(),
-            announced: false,
+            announces: false,
         };
         let mut outcome = self
             .mutate(context, target, &mut delete, request.dry_run)
             .await?;
-        if delete.announced {
-            outcome = self.finish_announced(&mut delete, outcome).await?;
+        while delete.announces {
+            let Outcome::Updated(tree) = outcome else {
+                break;
+            };
+            outcome = self.finish_announced(&mut delete, tree).await?;
         }
         Ok(match outcome {
             Outcome::Deleted(mut tree, revision) => {
@@ -289,11 +291,8 @@ impl Registry {
     async fn finish_announced(
         &self,
         delete: &mut Delete<'_>,
-        outcome: Outcome,
+        tree: Tree,
     ) -> Result<Outcome, Status> {
-        let Outcome::Updated(tree) = outcome else {
-            return Ok(outcome);
-        };
         let version = super::create::meta_text(&tree, "resourceVersion");
         if let Some(wanted) = &mut delete.request.options.preconditions.resource_version {
             wanted.clone_from(&version);
@@ -302,6 +301,7 @@ impl Registry {
         match self.mutate(context, target, delete, false).await {
             // Somebody else was faster.
             Err(status) if status.is_not_found() => {
+                delete.announces = false;
                 Ok(Outcome::Deleted(tree, version.parse().unwrap_or_default()))
             }
             other => other,

@@ -6,8 +6,11 @@ use super::selection::{Selection, scope};
 use crate::cache::{CachedObject, Snapshot};
 use crate::error;
 use base64::Engine as _;
-use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+use base64::alphabet;
+use base64::engine::general_purpose::{NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use kontiki_object::{SharedObject, Status};
+use kontiki_patch::syntax;
 use kontiki_store::{KeyRange, RangeRequest, Revision, StoreError};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -54,6 +57,11 @@ struct Token {
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 const EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
+/// Clients send tokens back as they were; who invents one shall be told what is
+/// wrong with its content.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENTLY);
+const LENIENTLY: GeneralPurposeConfig = NO_PAD.with_decode_allow_trailing_bits(true);
+
 impl Token {
     fn encode(revision: Revision, start: &str) -> String {
         let token = Self {
@@ -71,11 +79,11 @@ impl Token {
                 "invalid continue token: continue key is not valid: {why}"
             ))
         };
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text)
-            .or_else(|_| URL_SAFE.decode(text))
+        let bytes = LENIENT
+            .decode(text.trim_end_matches('='))
             .map_err(|error| bad(error.to_string()))?;
-        let token: Self = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+        let token: Self =
+            serde_json::from_slice(&bytes).map_err(|error| bad(syntax::explain(&bytes, &error)))?;
         if token.v != TOKEN_VERSION {
             return Err(bad(format!(
                 "server does not recognize this encoded version {}",

@@ -378,3 +378,64 @@ fn refuse(retry_after_seconds: u16, why: String) -> Status {
     }
     status
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(status: Value) -> Tree {
+        let budget = json!({"metadata": {"name": "b", "generation": 2}, "status": status});
+        budget.as_object().expect("a map").clone()
+    }
+
+    #[test]
+    fn a_budget_that_allows_nothing_says_why() {
+        let rows = [
+            (
+                json!({"observedGeneration": 1, "disruptionsAllowed": 1}),
+                429,
+                10,
+            ),
+            (
+                json!({"observedGeneration": 2, "disruptionsAllowed": 0}),
+                429,
+                0,
+            ),
+            (
+                json!({"observedGeneration": 2, "disruptionsAllowed": -1}),
+                403,
+                0,
+            ),
+        ];
+        for (status, code, retry) in rows {
+            let refused = take(&mut budget(status), "p", "now").expect_err("is refused");
+            let wait = refused
+                .details
+                .map_or(0, |details| details.retry_after_seconds);
+            assert_eq!((refused.code, wait), (code, retry), "{}", refused.message);
+        }
+    }
+
+    #[test]
+    fn the_last_disruption_sets_the_condition_and_every_one_names_its_pod() {
+        let mut tree = budget(json!({"observedGeneration": 2, "disruptionsAllowed": 2}));
+        take(&mut tree, "p", "t1").expect("is allowed");
+        assert_eq!(tree["status"]["disruptionsAllowed"], 1);
+        assert_eq!(tree["status"].get("conditions"), None);
+        take(&mut tree, "q", "t2").expect("is allowed");
+        let status = &tree["status"];
+        assert_eq!(status["disruptedPods"], json!({"p": "t1", "q": "t2"}));
+        assert_eq!(status["conditions"][0]["reason"], "InsufficientPods");
+        assert_eq!(status["conditions"][0]["observedGeneration"], 2);
+    }
+
+    #[test]
+    fn a_pod_that_is_evicted_again_keeps_the_time_of_its_condition() {
+        let mut pod = Tree::new();
+        mark(&mut pod, "t1");
+        mark(&mut pod, "t2");
+        let conditions = pod["status"]["conditions"].as_array().expect("a list");
+        assert_eq!(conditions.len(), 1);
+        assert_eq!(conditions[0]["lastTransitionTime"], "t1");
+    }
+}

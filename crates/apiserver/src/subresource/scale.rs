@@ -311,3 +311,54 @@ fn owners_of_object(kind: &Kind, parent: &Managed, mut scale: Managed) -> Manage
     }
     owners
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_patch::managed::Manager;
+
+    fn manager(name: &str, operation: Operation, api_version: &str, subresource: &str) -> Manager {
+        Manager {
+            name: name.to_owned(),
+            operation,
+            api_version: api_version.to_owned(),
+            subresource: subresource.to_owned(),
+        }
+    }
+
+    fn owned(paths: &[&[&str]], api_version: &str) -> Owned {
+        Owned {
+            fields: FieldSet::of_members(paths),
+            api_version: api_version.to_owned(),
+            time: Some("2026-01-02T03:04:05Z".to_owned()),
+        }
+    }
+
+    #[test]
+    fn who_scales_takes_the_replicas_from_their_owner_and_nothing_else() {
+        let kind = kontiki_kinds::find("apps", "v1", "deployments").expect("is built in");
+        let author = manager("author", Operation::Update, "apps/v1", "");
+        let spec: [&[&str]; 2] = [&["spec", "replicas"], &["spec", "paused"]];
+        let parent = Managed::from([(author.clone(), owned(&spec, "apps/v1"))]);
+        let shown = owners_of_scale(&parent);
+        assert_eq!(shown[&author].fields, replicas_path());
+
+        let scaler = manager("scaler", Operation::Update, API_VERSION, "scale");
+        let scale = Managed::from([(scaler, owned(&[&["spec", "replicas"]], API_VERSION))]);
+        let owners = owners_of_object(kind, &parent, scale);
+        let left = FieldSet::of_members(&[&["spec", "paused"]]);
+        assert_eq!(owners[&author].fields, left);
+        let scaler = manager("scaler", Operation::Update, "apps/v1", "scale");
+        assert_eq!(owners[&scaler].fields, replicas_path());
+        assert_eq!(owners[&scaler].api_version, "apps/v1");
+    }
+
+    #[test]
+    fn a_scale_that_changes_nothing_leaves_all_owners() {
+        let kind = kontiki_kinds::find("apps", "v1", "deployments").expect("is built in");
+        let author = manager("author", Operation::Apply, "", "");
+        let parent = Managed::from([(author, owned(&[&["spec", "replicas"]], "apps/v1"))]);
+        let scale = owners_of_scale(&parent);
+        assert_eq!(owners_of_object(kind, &parent, scale), parent);
+    }
+}

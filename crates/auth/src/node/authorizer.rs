@@ -83,7 +83,7 @@ impl NodeAuthorizer {
             return no("cannot read subresource");
         }
         if asked.name.is_empty() {
-            return no(format!("No Object name found for {}", asked.verb));
+            return no("No Object name found");
         }
         if asked.namespace.is_empty() {
             return no("can only read namespaced object of this type");
