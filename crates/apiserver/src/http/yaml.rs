@@ -325,6 +325,6 @@ mod tests {
     fn keys_are_in_natural_order() {
         let mut keys = vec!["a10", "a9", "b", "a", ".", "_x", "10", "9"];
         keys.sort_by(|a, b| natural(a, b));
-        assert_eq!(keys, [".", "9", "10", "_x", "a", "a9", "a10", "b"]);
+        assert_eq!(keys, [".", "_x", "9", "10", "a", "a9", "a10", "b"]);
     }
 }

@@ -172,7 +172,7 @@ async fn a_role_binding_reaches_its_own_namespace_only() {
         .await;
     assert_eq!(
         decision.reason(),
-        "RBAC: allowed by RoleBinding \"b/ns\" of Role \"r/ns\" to User \"jane\""
+        "RBAC: allowed by RoleBinding \"b/ns\" of Role \"r\" to User \"jane\""
     );
     for (attributes, expected) in [
         (ask(jane(), "get", "", "configmaps", "ns", "two"), false),
