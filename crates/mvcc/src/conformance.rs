@@ -47,6 +47,35 @@ impl Random {
         (0..len).map(|_| b'a' + self.below(16) as u8).collect()
     }
 
+    /// Bytes that somebody damaged: flipped, cut, overwritten, moved, repeated.
+    pub fn damage(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut damaged = bytes.to_vec();
+        for _ in 0..1 + self.below(3) {
+            if damaged.is_empty() {
+                damaged = self.bytes(4);
+            }
+            let at = self.below(damaged.len());
+            let end = at + 1 + self.below((damaged.len() - at).min(16));
+            match self.below(8) {
+                0 => damaged[at] ^= 1 << self.below(8),
+                1 => damaged[at] = [0, 1, 0x7f, 0x80, 0xff][self.below(5)],
+                2 => damaged.truncate(at),
+                3 => damaged[at..end].fill([0, 0xff][self.below(2)]),
+                4 => drop(damaged.drain(at..end)),
+                5 => {
+                    let again = damaged[at..end].to_vec();
+                    damaged.splice(at..at, again);
+                }
+                6 => damaged.extend((0..=self.below(20)).map(|byte| byte as u8)),
+                _ => {
+                    let other = self.below(damaged.len());
+                    damaged.swap(at, other);
+                }
+            }
+        }
+        damaged
+    }
+
     /// A key out of a few dozen, zero bytes and prefixes of each other included.
     pub fn key(&mut self) -> bytes::Bytes {
         let len = 1 + self.below(3);

@@ -368,6 +368,11 @@ fn load_numbers(view: &dyn View, slot: u8) -> Result<Numbers, EngineError> {
         });
     };
     let [revision, compact_revision, term, feature] = layout::decode_numbers("the state", &raw)?;
+    // Readers would wait for ever for a revision that was compacted before it came.
+    if revision < 1 || !(0..=revision).contains(&compact_revision) {
+        let what = format!("revision {revision}, compacted at {compact_revision}");
+        return Err(layout::damaged("the state", what));
+    }
     Ok(Numbers {
         revision,
         compact_revision,

@@ -19,7 +19,7 @@ use kontiki_store::{
 };
 use matcher::{GroupId, Matcher};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc::error::TrySendError;
@@ -65,7 +65,7 @@ struct Watcher {
 struct Registry {
     revision: Revision,
     last_id: WatcherId,
-    watchers: HashMap<WatcherId, Watcher>,
+    watchers: BTreeMap<WatcherId, Watcher>,
     matcher: Matcher,
 }
 
@@ -244,7 +244,8 @@ impl Registry {
         changes: &[Change],
         previous: Option<&[Option<KeyValue>]>,
     ) {
-        let mut matched: HashMap<GroupId, Vec<usize>> = HashMap::new();
+        // In an order that repeats, as everything here: a simulation relies on it.
+        let mut matched: BTreeMap<GroupId, Vec<usize>> = BTreeMap::new();
         for (at, change) in changes.iter().enumerate() {
             self.matcher.each(&change.kv.key, |group| {
                 matched.entry(group).or_default().push(at)

@@ -6,7 +6,7 @@ use crate::types::{PeerNode, Proposal};
 use crate::wire::{ProposeRequest, propose_response};
 use futures::StreamExt;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -73,20 +73,12 @@ async fn run_stream(mut client: crate::peers::Client, mut forwards: mpsc::Receiv
     let open = tokio::time::timeout(OPEN_TIMEOUT, client.propose(ReceiverStream::new(receiver)));
     let Ok(Ok(answers)) = open.await else { return };
     let mut answers = answers.into_inner();
-    let mut under_way: HashMap<u64, oneshot::Sender<Proposed>> = HashMap::new();
+    let mut under_way: BTreeMap<u64, oneshot::Sender<Proposed>> = BTreeMap::new();
     let mut number = 0;
     loop {
         tokio::select! {
-            forward = forwards.recv() => {
-                let Some(Forward { proposal, answer }) = forward else { return };
-                number += 1;
-                under_way.insert(number, answer);
-                let crc32c = crc32c::crc32c(&proposal.0);
-                let request = ProposeRequest { sequence: number, proposal: proposal.0, crc32c };
-                if requests.send(request).await.is_err() {
-                    return;
-                }
-            }
+            biased;
+            // The answers first: there are never more of them than requests.
             answer = answers.next() => {
                 let Some(Ok(response)) = answer else { return };
                 let proposed = match response.result() {
@@ -96,6 +88,16 @@ async fn run_stream(mut client: crate::peers::Client, mut forwards: mpsc::Receiv
                 };
                 if let Some(answer) = under_way.remove(&response.sequence) {
                     let _ = answer.send(proposed);
+                }
+            }
+            forward = forwards.recv() => {
+                let Some(Forward { proposal, answer }) = forward else { return };
+                number += 1;
+                under_way.insert(number, answer);
+                let crc32c = crc32c::crc32c(&proposal.0);
+                let request = ProposeRequest { sequence: number, proposal: proposal.0, crc32c };
+                if requests.send(request).await.is_err() {
+                    return;
                 }
             }
         }

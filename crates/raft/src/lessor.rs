@@ -201,6 +201,7 @@ impl Lessor {
                 None => self.changed.notified().await,
                 Some(pause) => {
                     tokio::select! {
+                        biased;
                         () = self.changed.notified() => {}
                         () = tokio::time::sleep(pause) => {}
                     }

@@ -13,6 +13,8 @@
 //! - A member whose disk the membership does not name stays silent.
 
 mod config;
+#[cfg(test)]
+mod damage;
 mod formation;
 mod forward;
 mod identity;
@@ -27,6 +29,7 @@ mod peers;
 mod position;
 mod proposer;
 mod raft_network;
+mod random;
 mod reads;
 mod replica;
 mod restore;
@@ -39,6 +42,7 @@ mod types;
 mod upkeep;
 mod waiters;
 mod window;
+mod workers;
 
 mod wire {
     tonic::include_proto!("kontiki.raft.v1");
@@ -53,5 +57,7 @@ pub use config::{
     TraceContext,
 };
 pub use net::{Network, PeerListener, PeerStream, TcpNetwork};
+pub use random::seed_this_thread;
 pub use restore::{RestoreError, RestorePlan};
-pub use store::{Environment, ReplicatedStore, StartError};
+pub use store::{Environment, ReplicatedStore, StartError, WallClock};
+pub use workers::Workers;

@@ -10,6 +10,7 @@ use crate::types::Origin;
 use crate::types::{EntryT, LogIdT, Proposal, StoredMembershipT, TypeConfig};
 use crate::waiters::Waiters;
 use crate::window::Verdict;
+use crate::workers::Workers;
 use futures::{Stream, StreamExt};
 use kontiki_mvcc::{Applied, Command, Entry, Outcome, StateMachine, decode_batch};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
@@ -36,6 +37,7 @@ pub(crate) struct Machine {
     pub traces: Option<Arc<dyn TraceContext>>,
     /// Index of the last applied entry.
     pub applied: watch::Sender<u64>,
+    pub workers: Workers,
 }
 
 /// A batch of entries, taken apart.
@@ -210,6 +212,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Builder {
             content: self.content.clone(),
             metrics: self.metrics.clone(),
+            workers: self.workers.clone(),
         }
     }
 
@@ -236,8 +239,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         let reader = self
-            .content
-            .snapshot()
+            .workers
+            .snapshot(&self.content)
             .map_err(|error| self.fatal(&error))?;
         let position = Position::decode(reader.meta())?;
         if position.applied.is_none() {
@@ -255,6 +258,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 pub(crate) struct Builder {
     content: Arc<StateMachine>,
     metrics: Arc<Metrics>,
+    workers: Workers,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -263,11 +267,8 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let content = self.content.clone();
         let started = Instant::now();
-        let flushed = tokio::task::spawn_blocking(move || content.flush());
-        let meta = flushed
-            .await
-            .map_err(io::Error::other)?
-            .map_err(io::Error::other)?;
+        let flushed = self.workers.run(move || content.flush()).await?;
+        let meta = flushed.map_err(io::Error::other)?;
         self.metrics.backend_committed(started.elapsed());
         let position = Position::decode(meta)?;
         Ok(Snapshot {

@@ -13,7 +13,6 @@ use kontiki_mvcc::Command;
 use kontiki_store::{Member, MemberChange, MemberError};
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Instant};
-use rand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tonic::Status;
@@ -140,7 +139,7 @@ async fn apply(replica: &Replica, change: RaftChange, retain: bool) -> Result<()
 async fn add(replica: &Replica, address: String, learner: bool) -> Result<wire::Member, Failed> {
     refuse_twice(replica, 0, &address)?;
     let id = loop {
-        let id = rand::rng().random_range(1..=u64::MAX >> 1);
+        let id = crate::random::member_id();
         if find(replica, id).is_err() && !was_removed(replica, id) {
             break id;
         }

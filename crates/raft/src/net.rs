@@ -113,6 +113,7 @@ pub(crate) async fn accept_peers(
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let stream = tokio::select! {
+            biased;
             () = accepted.closed() => return,
             stream = listener.accept() => stream,
         };

@@ -23,7 +23,8 @@ impl ReplicatedStore {
         read: impl FnOnce(&StateMachine) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         let content = self.replica.content.clone();
-        tokio::task::spawn_blocking(move || read(&content))
+        let reading = self.replica.workers.run(move || read(&content));
+        reading
             .await
             .map_err(|error| StoreError::Internal(error.to_string()))
     }

@@ -270,6 +270,7 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
             sent.and(answer)
         };
         tokio::select! {
+            biased;
             closed = cancel => Err(closed.into()),
             answer = transfer => match answer {
                 Ok(response) => {

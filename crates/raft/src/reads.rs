@@ -38,6 +38,7 @@ async fn ask_until_answered(
         let known = *leader.borrow_and_update();
         let answer = match known {
             Some(id) => tokio::select! {
+                biased;
                 answer = ask(replica, id) => answer,
                 // A new leader will answer sooner than one that is gone.
                 changed = leader.changed() => match changed {
@@ -55,6 +56,7 @@ async fn ask_until_answered(
             return answer;
         }
         tokio::select! {
+            biased;
             _ = leader.changed() => {}
             () = tokio::time::sleep(RETRY_PAUSE) => {}
         }

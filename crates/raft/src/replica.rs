@@ -11,6 +11,7 @@ use crate::types::{PeerNode, StoredMembershipT, TypeConfig, VoteT};
 use crate::upkeep::LeaderProposals;
 use crate::waiters::Waiters;
 use crate::wire;
+use crate::workers::Workers;
 use kontiki_mvcc::StateMachine;
 use kontiki_store::StoreError;
 use kontiki_wal::Wal;
@@ -53,6 +54,7 @@ pub(crate) struct Replica {
     pub configured_noted: AtomicBool,
     /// What this member proposes as the leader.
     pub own: Arc<LeaderProposals>,
+    pub workers: Workers,
 }
 
 /// What became of a proposal that was handed to a leader.

@@ -82,7 +82,7 @@ fn fatal(error: impl std::fmt::Display) -> Status {
     Status::unavailable(format!("this replica has stopped: {error}"))
 }
 
-fn append_request(
+pub(crate) fn append_request(
     message: wire::AppendRequest,
 ) -> Result<AppendEntriesRequest<TypeConfig>, Status> {
     if checksum(&message.entries) != message.crc32c {
@@ -344,6 +344,19 @@ async fn serve_proposals(
     let mut under_way = FuturesUnordered::new();
     loop {
         tokio::select! {
+            biased;
+            // The answers first: there are never more of them than requests.
+            Some((sequence, proposed)) = under_way.next() => {
+                let result = match proposed {
+                    Proposed::Committed => propose_response::Result::Committed,
+                    Proposed::Refused => propose_response::Result::NotLeader,
+                    Proposed::Unknown => propose_response::Result::Unknown,
+                };
+                let response = wire::ProposeResponse { sequence, result: result.into() };
+                if answers.send(Ok(response)).await.is_err() {
+                    return;
+                }
+            }
             request = requests.next(), if under_way.len() < PROPOSALS_MAX => {
                 let Some(Ok(request)) = request else { return };
                 if crc32c::crc32c(&request.proposal) != request.crc32c {
@@ -355,17 +368,6 @@ async fn serve_proposals(
                     let proposed = replica.propose_here(Proposal(request.proposal)).await;
                     (request.sequence, proposed)
                 });
-            }
-            Some((sequence, proposed)) = under_way.next() => {
-                let result = match proposed {
-                    Proposed::Committed => propose_response::Result::Committed,
-                    Proposed::Refused => propose_response::Result::NotLeader,
-                    Proposed::Unknown => propose_response::Result::Unknown,
-                };
-                let response = wire::ProposeResponse { sequence, result: result.into() };
-                if answers.send(Ok(response)).await.is_err() {
-                    return;
-                }
             }
         }
     }
@@ -392,11 +394,12 @@ async fn receive_snapshot(
                 }
                 chunks += 1;
                 // Off this thread: the engine may have to wait for its disk.
-                let pushed = tokio::task::spawn_blocking(move || {
+                let push = move || {
                     let pushed = installer.push(chunk.data);
                     (installer, pushed)
-                });
-                let (back, pushed) = pushed.await.map_err(|error| refused(&error))?;
+                };
+                let pushed = replica.workers.run(push).await;
+                let (back, pushed) = pushed.map_err(|error| refused(&error))?;
                 pushed.map_err(|error| refused(&error))?;
                 installer = back;
             }

@@ -18,7 +18,8 @@ use crate::status::StatusBoard;
 use crate::upkeep::{self, LeaderProposals};
 use crate::waiters::Waiters;
 use crate::wire::{KeepAliveRequest, TimeToLiveRequest};
-use crate::{formation, members, suspicion};
+use crate::workers::Workers;
+use crate::{formation, members, random, suspicion};
 use async_trait::async_trait;
 use kontiki_mvcc::{Applied, Command, Engine, EngineError, StateMachine};
 use kontiki_store::{
@@ -29,7 +30,6 @@ use kontiki_wal::{Clock, Disk, FsDisk, FullDisk, SystemClock, Wal, WalConfig, Wa
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use rand::Rng;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -49,6 +49,9 @@ const PAYLOAD_ENTRIES_MAX: u64 = 32;
 const READS_WAITING_MAX: usize = 65_536;
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 
+/// Tells the time since 1970. Whoever sets the machine's clock makes it jump.
+pub type WallClock = Arc<dyn Fn() -> Duration + Send + Sync>;
+
 /// What a replica stands on; a simulation puts its own there.
 #[derive(Clone)]
 pub struct Environment {
@@ -58,6 +61,10 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// The way to the peers.
     pub network: Arc<dyn Network>,
+    /// The time of day.
+    pub wall_clock: WallClock,
+    /// Who does what may wait for the disk.
+    pub workers: Workers,
 }
 
 impl Default for Environment {
@@ -66,6 +73,12 @@ impl Default for Environment {
             disk: Arc::new(FsDisk),
             clock: Arc::new(SystemClock::default()),
             network: Arc::new(TcpNetwork),
+            wall_clock: Arc::new(|| {
+                SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default()
+            }),
+            workers: Workers::default(),
         }
     }
 }
@@ -164,7 +177,7 @@ impl ReplicatedStore {
         let (content, background) = StateMachine::open(engine)?;
         let position = Position::decode(content.applied_meta())?;
         let identity = open_identity(&environment, &config, &wal, &position).await?;
-        run_background(background)?;
+        environment.workers.start(background)?;
 
         let status = Arc::new(StatusBoard::new(StoreStatus {
             cluster_id: identity.cluster_id,
@@ -188,6 +201,7 @@ impl ReplicatedStore {
             status: status.clone(),
             metrics: metrics.clone(),
             applied: applied_sender,
+            workers: environment.workers.clone(),
         };
         let raft = open_raft(
             &config,
@@ -221,6 +235,7 @@ impl ReplicatedStore {
             readmission: Arc::default(),
             configured_noted: AtomicBool::new(false),
             own,
+            workers: environment.workers.clone(),
             config,
         });
         let mut tasks = JoinSet::new();
@@ -267,13 +282,13 @@ impl ReplicatedStore {
         let wal = self.replica.wal.clone();
         let content = self.replica.content.clone();
         // What was applied becomes durable now instead of being replayed at the next start.
-        let _ = tokio::task::spawn_blocking(move || {
+        let close = move || {
             if let Err(error) = content.flush() {
                 tracing::warn!(%error, "could not flush the state machine");
             }
             wal.close();
-        })
-        .await;
+        };
+        let _ = self.replica.workers.run(close).await;
     }
 
     /// The state machine of this replica, for what is not part of the store's
@@ -321,6 +336,7 @@ impl ReplicatedStore {
                 }
             }
             tokio::select! {
+                biased;
                 changed = leader.changed() => if changed.is_err() {
                     return Err(StoreError::Stopped);
                 },
@@ -385,11 +401,11 @@ fn open_log(
         full_disk: FullDisk::Wait(FULL_DISK_PAUSE),
         ..WalConfig::new(config.data_dir.join("wal"))
     };
-    Wal::open(
+    environment.workers.open_log(
         wal,
         environment.disk.clone(),
         environment.clock.clone(),
-        Some(metrics),
+        metrics,
     )
 }
 
@@ -454,18 +470,14 @@ async fn open_identity(
     };
     // Later than any life that this disk or the applied proposals know of; the
     // wall clock helps a disk that was lost.
-    let clock = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let clock = u64::try_from(clock.as_nanos()).unwrap_or(0);
+    let clock = u64::try_from((environment.wall_clock)().as_nanos()).unwrap_or(0);
     let known = stored
         .as_ref()
         .map_or(0, |identity| identity.boot)
         .max(position.window.boot(member_id));
-    let disk_id = stored.as_ref().map_or_else(
-        || rand::rng().random_range(1..=u64::MAX),
-        |found| found.disk_id,
-    );
+    let disk_id = stored
+        .as_ref()
+        .map_or_else(random::id, |found| found.disk_id);
     let identity = Identity {
         cluster_id,
         member_id,
@@ -478,16 +490,6 @@ async fn open_identity(
     };
     identity.save(wal).await?;
     Ok(identity)
-}
-
-fn run_background(background: kontiki_mvcc::Background) -> Result<(), io::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    std::thread::Builder::new()
-        .name("mvcc-background".into())
-        .spawn(move || runtime.block_on(background.run()))?;
-    Ok(())
 }
 
 async fn open_raft(
@@ -604,11 +606,7 @@ impl Store for ReplicatedStore {
             ttl_seconds,
             self.replica.config.limits.lease_ttl_seconds_min,
         )?;
-        let id = if id == 0 {
-            rand::rng().random_range(1..=i64::MAX)
-        } else {
-            id
-        };
+        let id = if id == 0 { random::lease_id() } else { id };
         match self
             .propose(Command::LeaseGrant { id, ttl_seconds })
             .await?

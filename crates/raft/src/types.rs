@@ -8,10 +8,11 @@ use openraft::alias::{CommittedLeaderIdOf, EntryOf, LogIdOf, StoredMembershipOf,
 use openraft::entry::RaftEntry;
 use openraft::impls::{OneshotResponder, leader_id_std};
 use openraft::vote::RaftLeaderId;
-use openraft::{EntryPayload, LogId, Membership, RaftTypeConfig};
+use openraft::{AsyncRuntime, EntryPayload, LogId, Membership, OptionalSend, RaftTypeConfig};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// One group of replicas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +28,7 @@ impl RaftTypeConfig for TypeConfig {
     type Vote = openraft::impls::Vote<Self::LeaderId>;
     type Payload = EntryPayload<Proposal, u64, PeerNode>;
     type Entry = openraft::Entry<<Self::LeaderId as RaftLeaderId>::Committed, Self::Payload>;
-    type AsyncRuntime = openraft::TokioRuntime;
+    type AsyncRuntime = Runtime;
     type Responder<T>
         = OneshotResponder<Self, T>
     where
@@ -37,6 +38,75 @@ impl RaftTypeConfig for TypeConfig {
     where
         T: openraft::OptionalSend + 'static;
     type ErrorSource = openraft::impls::BoxedErrorSource;
+}
+
+type Tokio = openraft::TokioRuntime;
+
+/// Tokio, with random numbers that a simulation can seed.
+#[derive(Debug)]
+pub struct Runtime(Tokio);
+
+impl AsyncRuntime for Runtime {
+    type JoinError = <Tokio as AsyncRuntime>::JoinError;
+    type JoinHandle<T: OptionalSend + 'static> = <Tokio as AsyncRuntime>::JoinHandle<T>;
+    type Sleep = <Tokio as AsyncRuntime>::Sleep;
+    type Instant = <Tokio as AsyncRuntime>::Instant;
+    type TimeoutError = <Tokio as AsyncRuntime>::TimeoutError;
+    type Timeout<R, T: Future<Output = R> + OptionalSend> = <Tokio as AsyncRuntime>::Timeout<R, T>;
+    type ThreadLocalRng = rand_0_10::rngs::SmallRng;
+    type Mpsc = <Tokio as AsyncRuntime>::Mpsc;
+    type Watch = <Tokio as AsyncRuntime>::Watch;
+    type Oneshot = <Tokio as AsyncRuntime>::Oneshot;
+    type Mutex<T: OptionalSend + 'static> = <Tokio as AsyncRuntime>::Mutex<T>;
+
+    fn spawn<T>(future: T) -> Self::JoinHandle<T::Output>
+    where
+        T: Future + OptionalSend + 'static,
+        T::Output: OptionalSend + 'static,
+    {
+        Tokio::spawn(future)
+    }
+
+    fn sleep(duration: Duration) -> Self::Sleep {
+        Tokio::sleep(duration)
+    }
+
+    fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
+        Tokio::sleep_until(deadline)
+    }
+
+    fn timeout<R, F: Future<Output = R> + OptionalSend>(
+        duration: Duration,
+        future: F,
+    ) -> Self::Timeout<R, F> {
+        Tokio::timeout(duration, future)
+    }
+
+    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(
+        deadline: Self::Instant,
+        future: F,
+    ) -> Self::Timeout<R, F> {
+        Tokio::timeout_at(deadline, future)
+    }
+
+    fn is_panic(join_error: &Self::JoinError) -> bool {
+        Tokio::is_panic(join_error)
+    }
+
+    fn thread_rng() -> Self::ThreadLocalRng {
+        crate::random::generator()
+    }
+
+    fn new(threads: usize) -> Self {
+        Self(Tokio::new(threads))
+    }
+
+    fn block_on<F, T>(&mut self, future: F) -> T
+    where
+        F: Future<Output = T>,
+    {
+        self.0.block_on(future)
+    }
 }
 
 pub(crate) type LogIdT = LogIdOf<TypeConfig>;

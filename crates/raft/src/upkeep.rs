@@ -170,10 +170,8 @@ pub(crate) async fn compact(replica: Arc<Replica>, interval: Duration) {
 /// Index of the last entry that the state machine would have after a crash.
 async fn durable_index(replica: &Replica) -> Result<u64, std::io::Error> {
     let content = replica.content.clone();
-    let meta = tokio::task::spawn_blocking(move || content.durable_meta())
-        .await
-        .map_err(std::io::Error::other)?
-        .map_err(std::io::Error::other)?;
+    let meta = replica.workers.run(move || content.durable_meta()).await?;
+    let meta = meta.map_err(std::io::Error::other)?;
     let position = Position::decode(meta)?;
     Ok(position.applied.map_or(0, |id| id.index))
 }

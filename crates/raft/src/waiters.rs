@@ -4,7 +4,7 @@ use crate::types::Origin;
 use kontiki_mvcc::Outcome;
 use kontiki_store::StoreError;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
 
@@ -15,7 +15,7 @@ pub(crate) type Answer = oneshot::Sender<Result<Vec<Outcome>, StoreError>>;
 pub(crate) struct Waiters {
     member: u64,
     boot: AtomicU64,
-    waiting: Mutex<HashMap<u64, Answer>>,
+    waiting: Mutex<BTreeMap<u64, Answer>>,
 }
 
 impl Waiters {
@@ -74,7 +74,7 @@ impl Waiters {
 
     /// The state jumped: what waits may be in it, with outcomes nobody knows.
     pub(crate) fn jumped(&self) {
-        for (_, answer) in self.waiting.lock().drain() {
+        for answer in std::mem::take(&mut *self.waiting.lock()).into_values() {
             let _ = answer.send(Err(StoreError::TimeoutLeaderFailure));
         }
     }

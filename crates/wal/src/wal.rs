@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -89,6 +89,8 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     work: Condvar,
+    /// Told of work instead of a writer thread.
+    stepper: OnceLock<Box<dyn Fn() + Send + Sync>>,
     segments: Mutex<Segments>,
     clock: Arc<dyn Clock>,
     observer: Option<Arc<dyn WalObserver>>,
@@ -138,6 +140,7 @@ impl Wal {
         let shared = Shared {
             state: Mutex::new(state),
             work: Condvar::new(),
+            stepper: OnceLock::new(),
             segments: Mutex::new(segments),
             clock,
             observer,
@@ -277,6 +280,13 @@ impl Wal {
         any
     }
 
+    /// Calls `wake` whenever something waits for [`Wal::step`]. Only the first
+    /// call counts.
+    pub fn on_work(&self, wake: impl Fn() + Send + Sync + 'static) {
+        // A second one would have to share the steps with the first.
+        let _ = self.shared.stepper.set(Box::new(wake));
+    }
+
     /// Writes what waits, then stops the writer. Later calls fail.
     pub fn close(&self) {
         self.shared.state.lock().closed = true;
@@ -320,6 +330,9 @@ impl Shared {
         drop(state);
         if wanted {
             self.work.notify_one();
+            if let Some(wake) = self.stepper.get() {
+                wake();
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::codec::{DecodeError, Reader, put_bytes, put_varint};
 use crate::engine::{Batch, EngineError, Space, View};
 use crate::layout::{self, meta};
 use bytes::{BufMut, Bytes, BytesMut};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thiserror::Error;
@@ -48,7 +49,14 @@ pub enum SnapshotError {
 /// The chunks of one consistent snapshot.
 pub struct SnapshotReader {
     meta: Option<Bytes>,
-    chunks: mpsc::Receiver<Result<Bytes, EngineError>>,
+    chunks: Chunks,
+}
+
+enum Chunks {
+    /// A thread makes them.
+    Coming(mpsc::Receiver<Result<Bytes, EngineError>>),
+    /// All of them, made before.
+    Made(VecDeque<Result<Bytes, EngineError>>),
 }
 
 impl SnapshotReader {
@@ -60,12 +68,18 @@ impl SnapshotReader {
 
     /// The next chunk; `None` after the last.
     pub async fn next(&mut self) -> Option<Result<Bytes, EngineError>> {
-        self.chunks.recv().await
+        match &mut self.chunks {
+            Chunks::Coming(chunks) => chunks.recv().await,
+            Chunks::Made(chunks) => chunks.pop_front(),
+        }
     }
 
     /// The next chunk, for callers outside a runtime.
     pub fn blocking_next(&mut self) -> Option<Result<Bytes, EngineError>> {
-        self.chunks.blocking_recv()
+        match &mut self.chunks {
+            Chunks::Coming(chunks) => chunks.blocking_recv(),
+            Chunks::Made(chunks) => chunks.pop_front(),
+        }
     }
 }
 
@@ -84,7 +98,7 @@ impl StateMachine {
             match opened {
                 Ok((applied, view)) => {
                     let _ = ready.send(Ok(applied.clone()));
-                    stream(&*view, applied, &chunks);
+                    stream(&*view, applied, |chunk| chunks.blocking_send(chunk).is_ok());
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
@@ -98,7 +112,24 @@ impl StateMachine {
         let (_, meta) = opened?;
         Ok(SnapshotReader {
             meta,
-            chunks: receiver,
+            chunks: Chunks::Coming(receiver),
+        })
+    }
+
+    /// Like [`Self::snapshot`] without a thread: the whole snapshot lies in
+    /// memory when this returns. For simulations, which have one thread.
+    pub fn snapshot_at_once(&self) -> Result<SnapshotReader, EngineError> {
+        let view = self.engine.view()?;
+        let applied = read_applied(&*view)?;
+        let meta = applied.1.clone();
+        let mut chunks = VecDeque::new();
+        stream(&*view, applied, |chunk| {
+            chunks.push_back(chunk);
+            true
+        });
+        Ok(SnapshotReader {
+            meta,
+            chunks: Chunks::Made(chunks),
         })
     }
 
@@ -141,25 +172,25 @@ fn clear(slot: u8) -> Batch {
     batch
 }
 
-/// Sends the chunks; stops when nobody takes them.
+/// Sends the chunks; stops when `send` says that nobody takes them.
 fn stream(
     view: &dyn View,
     applied: (u8, Option<Bytes>),
-    chunks: &mpsc::Sender<Result<Bytes, EngineError>>,
+    mut send: impl FnMut(Result<Bytes, EngineError>) -> bool,
 ) {
     let mut writer = Writer {
-        chunks,
+        sink: &mut send,
         number: 0,
         body: BytesMut::new(),
         rows: 0,
     };
     if let Err(Some(error)) = writer.all(view, applied) {
-        let _ = chunks.blocking_send(Err(error));
+        send(Err(error));
     }
 }
 
 struct Writer<'a> {
-    chunks: &'a mpsc::Sender<Result<Bytes, EngineError>>,
+    sink: &'a mut dyn FnMut(Result<Bytes, EngineError>) -> bool,
     number: u32,
     body: BytesMut,
     rows: u64,
@@ -205,9 +236,11 @@ impl Writer<'_> {
         chunk.put_u8(kind);
         chunk.put_slice(&body);
         self.number += 1;
-        self.chunks
-            .blocking_send(Ok(chunk.freeze()))
-            .map_err(|_| None)
+        if (self.sink)(Ok(chunk.freeze())) {
+            Ok(())
+        } else {
+            Err(None)
+        }
     }
 }
 

@@ -172,6 +172,7 @@ impl Cluster {
             disk: Arc::new(node.disk.clone()),
             clock: node.clock.clone(),
             network: self.network.at(&node.address),
+            ..Environment::default()
         };
         let engine = Arc::new(Mortal {
             engine: node.engine.clone(),
