@@ -4,6 +4,7 @@
 mod default_toleration_seconds;
 mod limit_ranger;
 mod namespace_lifecycle;
+mod node_restriction;
 mod pod;
 mod priority;
 mod rbac_escalation;
@@ -27,6 +28,19 @@ pub enum Operation {
     Update,
     Delete,
     Connect,
+}
+
+impl Operation {
+    /// As rules and messages write it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
 }
 
 /// One request as plugins see it.
@@ -53,6 +67,25 @@ impl Attributes<'_> {
     pub fn is_for(&self, group: &str, resource: &str) -> bool {
         let kind = &self.target.kind;
         kind.group == group && kind.plural == resource && self.target.subresource.is_empty()
+    }
+
+    /// 403 because of `why`, with the best name that the object has so far.
+    #[must_use]
+    pub fn forbidden(&self, why: &str) -> Status {
+        let kind = &self.target.kind;
+        let metadata = self
+            .object
+            .as_deref()
+            .and_then(|object| object.get("metadata"));
+        let own = ["name", "generateName"].into_iter().find_map(|field| {
+            let name = metadata?.get(field)?.as_str()?;
+            (!name.is_empty()).then_some(name)
+        });
+        let name = match &*self.target.name {
+            "" => own.unwrap_or("Unknown"),
+            name => name,
+        };
+        Status::forbidden(&kind.group, &kind.plural, name, why)
     }
 
     /// Another object as this server's cache has it.
@@ -108,36 +141,32 @@ pub struct Admission {
     plugins: Vec<Arc<dyn Plugin>>,
 }
 
-impl Default for Admission {
-    fn default() -> Self {
+impl Admission {
+    /// The plugins that are on by default, and `NodeRestriction`, in upstream's
+    /// order; then the check that roles and bindings give nothing away that
+    /// their writer does not have.
+    #[must_use]
+    pub fn standard(rbac: Arc<Rbac>, authorizer: Arc<dyn Authorizer>) -> Self {
+        let node_restriction = node_restriction::NodeRestriction {
+            authorizer: authorizer.clone(),
+        };
         Self::new(vec![
             Arc::new(namespace_lifecycle::NamespaceLifecycle),
             Arc::new(limit_ranger::LimitRanger),
             Arc::new(service_account::ServiceAccount),
+            Arc::new(node_restriction),
             Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
             Arc::new(priority::Priority),
             Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
             Arc::new(storage_object_in_use::StorageObjectInUseProtection),
+            Arc::new(rbac_escalation::RbacEscalation { rbac, authorizer }),
         ])
     }
-}
 
-impl Admission {
     /// In this order.
     #[must_use]
     pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
         Self { plugins }
-    }
-
-    /// Along with the check that roles and bindings give nothing away that
-    /// their writer does not have.
-    #[must_use]
-    pub fn with_rbac(mut self, rbac: Arc<Rbac>, authorizer: Arc<dyn Authorizer>) -> Self {
-        self.plugins.push(Arc::new(rbac_escalation::RbacEscalation {
-            rbac,
-            authorizer,
-        }));
-        self
     }
 
     /// The names, in order.
@@ -165,5 +194,30 @@ impl Admission {
             plugin.validate(attributes).await?;
         }
         Ok(())
+    }
+}
+
+impl Registry {
+    /// Lets admission change and judge what is no stored object: what comes to a
+    /// subresource, or the options of a connection.
+    pub(crate) async fn admit(
+        &self,
+        context: &RequestContext,
+        target: &Target,
+        operation: Operation,
+        object: &mut Tree,
+        dry_run: bool,
+    ) -> Result<(), Status> {
+        let mut attributes = Attributes {
+            context,
+            target,
+            operation,
+            object: Some(object),
+            old: None,
+            dry_run,
+            registry: self,
+        };
+        self.admission().mutate(&mut attributes).await?;
+        self.admission().validate(&mut attributes).await
     }
 }

@@ -1,5 +1,6 @@
 //! Requests that are passed on to a node: logs, exec, attach, port-forward, proxy.
 
+use crate::admission::Operation;
 use crate::dial::DialTarget;
 use crate::http::Call;
 use crate::registry::Target;
@@ -10,12 +11,14 @@ use axum::extract::FromRequestParts as _;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::response::IntoResponse as _;
 use hyper_util::rt::TokioIo;
+use kontiki_kinds::Tree;
 use kontiki_object::{Object, SharedObject, Status, Value};
 use kontiki_streaming::websocket::{
     BridgeOptions, ChannelProtocol, EXEC_PROTOCOLS, PORT_FORWARD_PROTOCOLS, TUNNEL_PROTOCOL,
     bridge_port_forward, bridge_websocket, tunnel_websocket,
 };
 use kontiki_streaming::{Outcome, is_upgrade, splice, upgrade};
+use serde_json::json;
 
 /// Subresources that are streams.
 #[must_use]
@@ -29,6 +32,9 @@ pub fn is_connect(target: &Target) -> bool {
     target.kind.subresource(&target.subresource).is_some()
         && (is_stream(&target.subresource) || target.subresource == "log")
 }
+
+/// The switches of exec and attach.
+const STREAMS: [&str; 4] = ["stdin", "stdout", "stderr", "tty"];
 
 /// What a node shall do.
 struct Errand {
@@ -52,6 +58,13 @@ pub async fn answer(
         *response.status_mut() = ::http::StatusCode::NO_CONTENT;
         return Ok(response);
     };
+    if target.subresource != "log" {
+        let (context, mut options) = (&call.context, options(call, target));
+        let registry = &call.inner.registry;
+        registry
+            .admit(context, target, Operation::Connect, &mut options, false)
+            .await?;
+    }
     if !is_upgrade(&call.parts.headers) {
         if matches!(&*target.subresource, "exec" | "attach" | "portforward") {
             return Err(Status::bad_request("Upgrade request required"));
@@ -67,6 +80,46 @@ pub async fn answer(
         ("exec" | "attach", true) => command_websocket(call, errand).await,
         ("portforward", true) => ports_websocket(call, errand).await,
         _ => pass_upgrade(call, errand).await,
+    }
+}
+
+/// The options of a connection as an object, for admission.
+fn options(call: &Call, target: &Target) -> Tree {
+    let word = match &*target.kind.plural {
+        "nodes" => "Node",
+        "services" => "Service",
+        _ => "Pod",
+    };
+    let (kind, switches, lists): (_, &[&str], &[&str]) = match &*target.subresource {
+        "exec" => ("ExecOptions", &STREAMS, &["command"]),
+        "attach" => ("AttachOptions", &STREAMS, &[]),
+        "portforward" => ("PortForwardOptions", &[], &["ports"]),
+        _ => ("ProxyOptions", &[], &[]),
+    };
+    let mut options = json!({"apiVersion": "v1", "kind": format!("{word}{kind}")});
+    for name in switches.iter().filter(|name| call.query.is_set(name)) {
+        options[*name] = true.into();
+    }
+    for name in lists {
+        let given: Vec<&str> = call.query.all(name).collect();
+        options[*name] = match *name {
+            "ports" => given
+                .iter()
+                .filter_map(|port| port.parse::<i64>().ok())
+                .collect(),
+            _ => given.into(),
+        };
+    }
+    let container = call.query.get("container");
+    if !container.is_empty() && !switches.is_empty() {
+        options["container"] = container.into();
+    }
+    if kind == "ProxyOptions" {
+        options["path"] = call.info.rest.clone().into();
+    }
+    match options {
+        Value::Object(tree) => tree,
+        _ => Tree::new(),
     }
 }
 

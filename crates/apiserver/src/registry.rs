@@ -104,6 +104,11 @@ impl Registry {
         &self.store
     }
 
+    /// What requests pass on their way to the store.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
     /// Waits until the cache shows everything acknowledged so far.
     pub(crate) async fn fresh(&self) -> Result<i64, Status> {
         self.cache

@@ -22,7 +22,7 @@ pub async fn perform(
     action: Action,
 ) -> Result<Answer, Status> {
     let kind = &target.kind;
-    let (tree, options) = match action {
+    let (mut tree, options) = match action {
         Action::Create(tree, options) => (tree, options),
         Action::List(_) if kind.has_verb("list") => {
             return Ok(Answer::List(crate::registry::ListPage::default()));
@@ -30,6 +30,7 @@ pub async fn perform(
         Action::Get { .. } if kind.has_verb("get") => return Err(target.not_found()),
         _ => return Err(subresource::not_allowed()),
     };
+    subresource::admit(inner, context, target, &mut tree, options.dry_run).await?;
     if kind.group.is_empty() && kind.plural == "bindings" {
         let pods = inner.registry.catalog().find("", "v1", "pods");
         let pods = pods.ok_or_else(Status::no_such_path)?;

@@ -129,8 +129,7 @@ impl ApiServer {
             service_cidr: config.service_cidr,
             node_ports: config.node_ports.clone(),
         };
-        let admission =
-            Admission::default().with_rbac(config.rbac.clone(), config.authorizer.clone());
+        let admission = Admission::standard(config.rbac.clone(), config.authorizer.clone());
         let registry = Registry::new(cache, catalog, admission, allocator);
         let metrics = Metrics::register(&mut metrics_registry.write());
         let inner = Arc::new(Inner {

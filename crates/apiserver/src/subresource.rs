@@ -5,6 +5,7 @@ mod eviction;
 mod scale;
 mod token;
 
+use crate::admission::Operation;
 use crate::dispatch::{Action, Answer};
 use crate::registry::{RequestContext, Target};
 use crate::server::Inner;
@@ -22,17 +23,33 @@ pub async fn perform(
 ) -> Result<Answer, Status> {
     match (&*target.subresource, action) {
         ("scale", action) => scale::perform(inner, context, target, action).await,
-        ("binding", Action::Create(tree, options)) => {
+        ("binding", Action::Create(mut tree, options)) => {
+            admit(inner, context, target, &mut tree, options.dry_run).await?;
             binding::bind(inner, context, target, &tree, &options).await
         }
-        ("eviction", Action::Create(tree, options)) => {
+        ("eviction", Action::Create(mut tree, options)) => {
+            admit(inner, context, target, &mut tree, options.dry_run).await?;
             eviction::evict(inner, context, target, &tree, &options).await
         }
-        ("token", Action::Create(tree, options)) => {
+        ("token", Action::Create(mut tree, options)) => {
+            admit(inner, context, target, &mut tree, options.dry_run).await?;
             token::request(inner, context, target, tree, &options).await
         }
         _ => Err(not_allowed()),
     }
+}
+
+/// Subresources are created, as admission sees it.
+pub(crate) async fn admit(
+    inner: &Inner,
+    context: &RequestContext,
+    target: &Target,
+    tree: &mut kontiki_kinds::Tree,
+    dry_run: bool,
+) -> Result<(), Status> {
+    let create = Operation::Create;
+    let registry = &inner.registry;
+    registry.admit(context, target, create, tree, dry_run).await
 }
 
 /// 405 for a verb that a path does not know.

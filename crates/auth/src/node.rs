@@ -10,4 +10,6 @@ mod references;
 
 pub use authorizer::NodeAuthorizer;
 pub use graph::{Graph, GraphCaches, Kind};
-pub use references::{PodReferences, VolumeReferences, references, volume_references};
+pub use references::{
+    MIRROR_POD, PodReferences, VolumeReferences, all_references, references, volume_references,
+};

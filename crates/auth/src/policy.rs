@@ -15,6 +15,7 @@ mod users;
 
 pub use reconcile::{Write, reconcile};
 
+use crate::user::SYSTEM_NAMESPACE;
 use kontiki_client::resources::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES};
 use kontiki_object::{GroupVersionResource, Object, Value};
 use serde_json::json;
@@ -23,8 +24,6 @@ const API_VERSION: &str = "rbac.authorization.k8s.io/v1";
 const GROUP: &str = "rbac.authorization.k8s.io";
 /// The annotation that lets the server repair an object.
 pub const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
-/// The namespace of the controllers' service accounts.
-const SYSTEM: &str = "kube-system";
 
 /// One row of a table: comma-separated words.
 #[derive(Clone, Copy)]
@@ -102,7 +101,7 @@ impl Subject {
             Self::User(name) => json!({"apiGroup": GROUP, "kind": "User", "name": name}),
             Self::Group(name) => json!({"apiGroup": GROUP, "kind": "Group", "name": name}),
             Self::ServiceAccount(name) => {
-                json!({"kind": "ServiceAccount", "name": name, "namespace": SYSTEM})
+                json!({"kind": "ServiceAccount", "name": name, "namespace": SYSTEM_NAMESPACE})
             }
         }
     }

@@ -18,6 +18,8 @@ pub const NODE_PREFIX: &str = "system:node:";
 pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 /// What the user names of service accounts begin with.
 pub const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
+/// The namespace of the system's own service accounts.
+pub const SYSTEM_NAMESPACE: &str = "kube-system";
 /// Group of nodes that hold only a bootstrap token.
 pub const BOOTSTRAPPERS: &str = "system:bootstrappers";
 /// The scheduler.

@@ -18,6 +18,11 @@ impl Clock {
         Self(Arc::new(Timestamp::now))
     }
 
+    /// A clock that a function reads.
+    pub fn reading(time: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(time))
+    }
+
     /// A clock that shows `start` now and advances with Tokio's time.
     #[must_use]
     pub fn following_tokio(start: Timestamp) -> Self {

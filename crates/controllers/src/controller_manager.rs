@@ -9,22 +9,40 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// Makes clients that act as a service account in `kube-system`.
+pub trait ClientBuilder: Send + Sync + 'static {
+    /// One for the account of this name.
+    fn client(&self, service_account: &str) -> Client;
+}
+
+impl<F: Fn(&str) -> Client + Send + Sync + 'static> ClientBuilder for F {
+    fn client(&self, service_account: &str) -> Client {
+        self(service_account)
+    }
+}
+
 /// All controllers of a process.
 ///
 /// The caches follow the API server from the start, leading or not; the
 /// controllers reconcile only inside [`ControllerManager::run`].
+///
+/// **Invariant:** the manager's own client only lists and watches; whatever a
+/// controller reads or writes beyond the caches, it does as its own account.
 pub struct ControllerManager {
     context: Context,
+    clients: Arc<dyn ClientBuilder>,
     metrics: QueueMetrics,
     identity: String,
 }
 
 impl ControllerManager {
-    /// Starts the caches; they live until `cancel` is cancelled. `identity` is
-    /// the name under which the process stands for election.
+    /// Starts the caches, which `client` fills; they live until `cancel` is
+    /// cancelled. `clients` gives each controller its own identity; `identity`
+    /// is the name under which the process stands for election.
     #[must_use]
     pub fn new(
         client: Client,
+        clients: Arc<dyn ClientBuilder>,
         config: Config,
         identity: impl Into<String>,
         clock: Clock,
@@ -40,6 +58,7 @@ impl ControllerManager {
         };
         let this = Self {
             context,
+            clients,
             metrics,
             identity: identity.into(),
         };
@@ -74,14 +93,20 @@ impl ControllerManager {
     pub async fn run(&self, cancel: CancellationToken) {
         let mut runners = JoinSet::new();
         for controller in list::all() {
+            let account = list::service_account(controller.name());
+            let client = self.clients.client(account);
             let events = EventRecorder::start(
-                self.context.client.clone(),
+                client.clone(),
                 EventSource::new(list::event_source(controller.name()), "", EventShape::Core),
                 self.context.clock.clone(),
                 cancel.clone(),
             );
-            let executor = Executor::new(self.context.client.clone(), events);
-            let runner = Runner::new(controller, self.context.clone(), executor, &self.metrics);
+            let executor = Executor::new(client.clone(), events);
+            let context = Context {
+                client,
+                ..self.context.clone()
+            };
+            let runner = Runner::new(controller, context, executor, &self.metrics);
             runners.spawn(runner.run(cancel.clone()));
         }
         tracing::info!(identity = %self.identity, controllers = runners.len(), "controllers run");

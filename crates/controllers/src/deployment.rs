@@ -113,10 +113,10 @@ impl Reconciler for DeploymentController {
             }
             sets.write(deployment, &spec, &mut plan);
         }
-        if plan.actions.is_empty() {
+        if plan.actions.is_empty() && sets.revision.is_none() {
             status::plan(deployment, &spec, &sets, at, &mut plan);
-        } else if let Some(new) = sets.created.as_deref() {
-            status::tell_created(deployment, new, at, &mut plan);
+        } else {
+            status::tell_sets(deployment, &sets, at, &mut plan);
         }
         plan
     }

@@ -53,7 +53,7 @@ mod scenario;
 pub use caches::Caches;
 pub use config::{Config, ServedResource, SignRequest, Signer};
 pub use controller::{Context, Controller, Keys, Moment, Reconciler, Target, Watch};
-pub use controller_manager::ControllerManager;
+pub use controller_manager::{ClientBuilder, ControllerManager};
 pub use executor::Executor;
 pub use list::{all, names};
 pub use plan::{Action, Plan, PlannedEvent};

@@ -78,6 +78,28 @@ pub(crate) fn event_source(name: &'static str) -> &'static str {
     }
 }
 
+/// The service account in `kube-system` that a controller acts as: named like
+/// the role `system:controller:…` that holds its rights.
+pub(crate) fn service_account(name: &'static str) -> &'static str {
+    match name {
+        "serviceaccount-controller" => "service-account-controller",
+        "root-ca-certificate-publisher-controller" => "root-ca-cert-publisher",
+        "node-ipam-controller" | "node-lifecycle-controller" | "taint-eviction-controller" => {
+            "node-controller"
+        }
+        "garbage-collector-controller" => "generic-garbage-collector",
+        "daemonset-controller" => "daemon-set-controller",
+        "pod-garbage-collector-controller" => "pod-garbage-collector",
+        "certificatesigningrequest-approving-controller"
+        | "certificatesigningrequest-signing-controller"
+        | "certificatesigningrequest-cleaner-controller" => "certificate-controller",
+        "token-cleaner-controller" => "token-cleaner",
+        "endpoints-controller" => "endpoint-controller",
+        "replicationcontroller-controller" => "replication-controller",
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,7 +129,16 @@ mod tests {
         let life = CancellationToken::new();
         let metrics = QueueMetrics::default();
         let config = Config::new(served);
-        let all = ControllerManager::new(client.clone(), config, "a", clock, metrics, life.clone());
+        let writer = client.clone();
+        let all = ControllerManager::new(
+            client.clone(),
+            Arc::new(move |_: &str| writer.clone()),
+            config,
+            "a",
+            clock,
+            metrics,
+            life.clone(),
+        );
         let tree = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
         client
             .resource(&resources::NAMESPACES)

@@ -67,10 +67,8 @@ impl Plugin for LimitRanger {
         }
         match &problems[..] {
             [] => Ok(()),
-            [one] => Err(attributes.target.forbidden(one)),
-            many => Err(attributes
-                .target
-                .forbidden(&format!("[{}]", many.join(", ")))),
+            [one] => Err(attributes.forbidden(one)),
+            many => Err(attributes.forbidden(&format!("[{}]", many.join(", ")))),
         }
     }
 }

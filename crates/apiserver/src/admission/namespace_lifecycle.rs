@@ -35,7 +35,7 @@ impl Plugin for NamespaceLifecycle {
         if !namespace.is_terminating() {
             return Ok(());
         }
-        let mut status = target.forbidden(&format!(
+        let mut status = attributes.forbidden(&format!(
             "unable to create new content in namespace {} because it is being terminated",
             target.namespace
         ));
@@ -55,7 +55,7 @@ impl Plugin for NamespaceLifecycle {
             && attributes.is_for("", "namespaces")
             && IMMORTAL.contains(&target.name.as_str())
         {
-            return Err(target.forbidden("this namespace may not be deleted"));
+            return Err(attributes.forbidden("this namespace may not be deleted"));
         }
         Ok(())
     }

@@ -17,7 +17,6 @@ impl Plugin for Priority {
         if !pod::is_creation(attributes) {
             return Ok(());
         }
-        let target = attributes.target;
         let object = attributes.object.as_deref();
         let named = object
             .and_then(|object| object.get("spec"))
@@ -30,7 +29,7 @@ impl Plugin for Priority {
         } else {
             let class = attributes.lookup("scheduling.k8s.io", "v1", "priorityclasses", "", &named);
             Some(class.ok_or_else(|| {
-                target.forbidden(&format!("no PriorityClass with name {named} was found"))
+                attributes.forbidden(&format!("no PriorityClass with name {named} was found"))
             })?)
         };
         let priority = class.as_ref().map_or(0, |class| value(class));
@@ -40,23 +39,26 @@ impl Plugin for Priority {
             .unwrap_or("PreemptLowerPriority")
             .to_owned();
         let class_name = class.map(|class| class.name().to_owned());
-        let Some(spec) = pod::spec(attributes) else {
-            return Ok(());
+        let own = |field: &str| {
+            let spec = attributes.object.as_deref()?.get("spec")?;
+            spec.get(field).cloned()
         };
-        if let Some(own) = spec.get("priority").and_then(Value::as_i64)
-            && own != priority
-        {
-            return Err(target.forbidden(&format!(
+        let given = own("priority").as_ref().and_then(Value::as_i64);
+        if let Some(own) = given.filter(|own| *own != priority) {
+            return Err(attributes.forbidden(&format!(
                 "the integer value of priority ({own}) must not be provided in pod spec; priority admission controller computed {priority} from the given PriorityClass name"
             )));
         }
-        if let Some(own) = spec.get("preemptionPolicy").and_then(Value::as_str)
-            && own != policy
-        {
-            return Err(target.forbidden(&format!(
+        let given = own("preemptionPolicy");
+        let given = given.as_ref().and_then(Value::as_str);
+        if let Some(own) = given.filter(|own| *own != policy) {
+            return Err(attributes.forbidden(&format!(
                 "the string value of PreemptionPolicy ({own}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
             )));
         }
+        let Some(spec) = pod::spec(attributes) else {
+            return Ok(());
+        };
         if let Some(name) = class_name {
             spec.insert("priorityClassName".to_owned(), name.into());
         }
@@ -81,7 +83,7 @@ impl Plugin for Priority {
         }
         match default_class(attributes) {
             Some(other) if other.name() != attributes.target.name => {
-                Err(attributes.target.forbidden(&format!(
+                Err(attributes.forbidden(&format!(
                     "PriorityClass {} is already marked as default. Only one default can exist",
                     other.name()
                 )))

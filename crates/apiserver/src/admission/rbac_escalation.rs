@@ -1,14 +1,15 @@
 //! `RbacEscalation`: nobody may give away permissions that they do not have.
 //!
-//! Upstream does this in the storage of these four kinds; as a validation it
-//! sees every create, update and patch, whatever the transport.
+//! Upstream does this in the storage of these four kinds, after everybody has
+//! changed the object and before it is validated. As the last plugin that may
+//! change objects it sees every create, update and patch, whatever the transport.
 
 use super::{Attributes, Operation, Plugin};
 use async_trait::async_trait;
 use kontiki_auth::Authorizer;
 use kontiki_auth::rbac::{Rbac, check_binding, check_role};
 use kontiki_kinds::Tree;
-use kontiki_object::{Object, Status};
+use kontiki_object::{Object, Status, Value};
 use std::sync::Arc;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -18,13 +19,19 @@ pub(super) struct RbacEscalation {
     pub(super) authorizer: Arc<dyn Authorizer>,
 }
 
-/// Whether a write leaves all of these fields as they are.
-fn keeps(old: Option<&Tree>, new: &Tree, fields: &[&str]) -> bool {
-    old.is_some_and(|old| {
-        fields
-            .iter()
-            .all(|field| old.get(*field) == new.get(*field))
-    })
+/// Metadata that the garbage collector writes, and what follows from a write.
+const COLLECTOR_FIELDS: [&str; 4] = ["finalizers", "ownerReferences", "managedFields", "selfLink"];
+
+/// Whether a write only lets the object go.
+fn only_lets_go(old: &Tree, new: &Tree) -> bool {
+    let rest = |tree: &Tree| {
+        let mut tree = tree.clone();
+        if let Some(metadata) = tree.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.retain(|field, _| !COLLECTOR_FIELDS.contains(&&**field));
+        }
+        tree
+    };
+    rest(old) == rest(new)
 }
 
 #[async_trait]
@@ -33,7 +40,7 @@ impl Plugin for RbacEscalation {
         "RbacEscalation"
     }
 
-    async fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+    async fn mutate(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
         if !matches!(attributes.operation, Operation::Create | Operation::Update) {
             return Ok(());
         }
@@ -45,18 +52,20 @@ impl Plugin for RbacEscalation {
         let Some(object) = attributes.object.as_deref() else {
             return Ok(());
         };
-        let granting: &[&str] = match is_role {
-            true => &["rules", "aggregationRule"],
-            false => &["roleRef", "subjects"],
-        };
-        if keeps(attributes.old, object, granting) {
+        if attributes.old.is_some_and(|old| only_lets_go(old, object)) {
             return Ok(());
         }
         let (policy, user) = (self.rbac.policy(), &attributes.context.user);
+        let authorizer = &*self.authorizer;
         let object = Object::new(object.clone());
-        match is_role {
-            true => check_role(&policy, &*self.authorizer, user, &object).await,
-            false => check_binding(&policy, &*self.authorizer, user, &object).await,
+        if !is_role {
+            return check_binding(&policy, authorizer, user, &object).await;
         }
+        let old = attributes.old.map(|old| Object::new(old.clone()));
+        let named = match attributes.operation {
+            Operation::Create => "",
+            _ => &attributes.target.name,
+        };
+        check_role(&policy, authorizer, user, named, &object, old.as_ref()).await
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Attributes, Plugin, pod};
 use async_trait::async_trait;
+use kontiki_auth::node::{MIRROR_POD, all_references};
 use kontiki_kinds::Tree;
 use kontiki_object::{Object, Status, Value};
 use serde_json::json;
@@ -10,7 +11,6 @@ const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
 /// An hour and the seven seconds by which kubelets know the default from a wish.
 const TOKEN_SECONDS: i64 = 3607;
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 pub(super) struct ServiceAccount;
 
@@ -21,8 +21,11 @@ impl Plugin for ServiceAccount {
     }
 
     async fn mutate(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
-        if !pod::is_creation(attributes) || is_mirror(attributes) {
+        if !pod::is_creation(attributes) {
             return Ok(());
+        }
+        if is_mirror(attributes) {
+            return judge_mirror(attributes);
         }
         let target = attributes.target;
         let Some(spec) = pod::spec(attributes) else {
@@ -40,7 +43,7 @@ impl Plugin for ServiceAccount {
             account = attributes.lookup("", "v1", "serviceaccounts", &target.namespace, &name);
         }
         let account = account.ok_or_else(|| {
-            target.forbidden(&format!(
+            attributes.forbidden(&format!(
                 "error looking up service account {}/{name}: serviceaccount \"{name}\" not found",
                 target.namespace
             ))
@@ -56,13 +59,36 @@ impl Plugin for ServiceAccount {
     }
 }
 
+/// A mirror pod runs without the API server, so it names nothing of the API's.
+fn judge_mirror(attributes: &Attributes<'_>) -> Result<(), Status> {
+    let pod = Object::new(attributes.object.as_deref().cloned().unwrap_or_default());
+    let named = all_references(&pod);
+    if !named.service_accounts.is_empty() {
+        return Err(attributes.forbidden("a mirror pod may not reference service accounts"));
+    }
+    if !named.secrets.is_empty() {
+        return Err(attributes.forbidden("a mirror pod may not reference secrets"));
+    }
+    let volumes = pod.get(&["spec", "volumes"]).and_then(Value::as_array);
+    let mut sources = volumes
+        .into_iter()
+        .flatten()
+        .filter_map(|volume| volume["projected"]["sources"].as_array())
+        .flatten();
+    if sources.any(|source| source["serviceAccountToken"].is_object()) {
+        let why = "a mirror pod may not use ServiceAccountToken volume projections";
+        return Err(attributes.forbidden(why));
+    }
+    Ok(())
+}
+
 fn is_mirror(attributes: &Attributes<'_>) -> bool {
     attributes
         .object
         .as_deref()
         .and_then(|object| object.get("metadata"))
         .and_then(|metadata| metadata.get("annotations"))
-        .is_some_and(|annotations| annotations.get(MIRROR).is_some())
+        .is_some_and(|annotations| annotations.get(MIRROR_POD).is_some())
 }
 
 fn wants_token(spec: &Tree, account: &Object) -> bool {

@@ -205,9 +205,18 @@ impl Registry {
         &self,
         context: &RequestContext,
         target: &Target,
-        tree: Tree,
+        mut tree: Tree,
         options: &WriteOptions,
     ) -> Result<SharedObject, Status> {
+        let mut target = target.clone();
+        // Plugins see a generated name only once they judge.
+        target.name = meta_text(&tree, "name");
+        let mut attributes = Attributes {
+            object: Some(&mut tree),
+            ..attributes_of(self, context, &target, Operation::Create, options.dry_run)
+        };
+        self.admission.mutate(&mut attributes).await?;
+        let tree = shape(&target.kind, tree)?;
         let prefix = meta_text(&tree, "generateName");
         let is_generated = meta_text(&tree, "name").is_empty() && !prefix.is_empty();
         for attempt in 1.. {
@@ -216,11 +225,11 @@ impl Registry {
                 let name = names::generate(&prefix);
                 metadata(&mut tree).insert("name".to_owned(), name.into());
             }
-            let outcome = self.create_named(context, target, tree, options).await;
+            let outcome = self.create_named(context, &target, tree, options).await;
             match outcome {
                 Err(status) if is_generated && status.is_already_exists() => {
                     if attempt >= GENERATED_NAMES_MAX {
-                        return Err(generated_name_taken(target, &prefix));
+                        return Err(generated_name_taken(&target, &prefix));
                     }
                 }
                 other => return other,
@@ -239,17 +248,6 @@ impl Registry {
         let kind = &target.kind;
         let mut target = target.clone();
         target.name = meta_text(&tree, "name");
-        let mut attributes = Attributes {
-            context,
-            target: &target,
-            operation: Operation::Create,
-            object: Some(&mut tree),
-            old: None,
-            dry_run: options.dry_run,
-            registry: self,
-        };
-        self.admission.mutate(&mut attributes).await?;
-        tree = shape(kind, tree)?;
         fill_system_fields(context, &mut tree);
         codec::to_stored(kind, &mut tree);
         let warnings = lifecycle::before_create(kind, &context.strategy(), &mut tree)

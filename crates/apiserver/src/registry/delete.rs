@@ -108,6 +108,7 @@ impl Mutation for Delete<'_> {
                 self.request.dry_run,
             )
         };
+        self.registry.admission.mutate(&mut attributes).await?;
         self.registry.admission.validate(&mut attributes).await?;
         let mut tree = existing.object.tree().clone();
         let changed = self.mark(existing, &mut tree);

@@ -33,16 +33,25 @@ fn add(set: &mut BTreeSet<String>, name: &Value) {
     }
 }
 
+/// What the annotation of a mirror pod is called.
+pub const MIRROR_POD: &str = "kubernetes.io/config.mirror";
+
 /// What a pod needs on its node. Mirror pods need nothing: they come from it.
 #[must_use]
 pub fn references(pod: &Object) -> PodReferences {
+    match pod.annotation(MIRROR_POD) {
+        Some(_) => PodReferences::default(),
+        None => all_references(pod),
+    }
+}
+
+/// What a pod names, mirror pod or not.
+#[must_use]
+pub fn all_references(pod: &Object) -> PodReferences {
     let mut found = PodReferences::default();
     let Some(spec) = pod.get(&["spec"]) else {
         return found;
     };
-    if pod.annotation("kubernetes.io/config.mirror").is_some() {
-        return found;
-    }
     add(&mut found.service_accounts, &spec["serviceAccountName"]);
     for secret in items(spec, "imagePullSecrets") {
         add(&mut found.secrets, &secret["name"]);

@@ -7,7 +7,7 @@
 use super::{Policy, Rule};
 use crate::authz::{Attributes, Authorizer};
 use crate::user::UserInfo;
-use kontiki_object::{Object, Status};
+use kontiki_object::{Object, Status, Value};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -158,7 +158,32 @@ fn resource_of(kind: &str) -> &'static str {
     }
 }
 
-/// Checks a `Role` or `ClusterRole` that `user` wants to write.
+/// Everything there is to give.
+fn full_authority() -> [Rule; 2] {
+    let all = || vec!["*".to_owned()];
+    [
+        Rule {
+            verbs: all(),
+            api_groups: all(),
+            resources: all(),
+            ..Rule::default()
+        },
+        Rule {
+            verbs: all(),
+            non_resource_urls: all(),
+            ..Rule::default()
+        },
+    ]
+}
+
+fn gathers(role: &Object) -> bool {
+    let selectors = role.get(&["aggregationRule", "clusterRoleSelectors"]);
+    let selectors = selectors.and_then(Value::as_array);
+    selectors.is_some_and(|selectors| !selectors.is_empty())
+}
+
+/// Checks a `Role` or `ClusterRole` that `user` wants to write. `name` is what
+/// the request calls it: nothing if it creates one. `old` is what it replaces.
 ///
 /// # Errors
 /// 403 if the user has not all of its permissions and may not escalate.
@@ -166,40 +191,24 @@ pub async fn check_role(
     policy: &Policy,
     authorizer: &dyn Authorizer,
     user: &Arc<UserInfo>,
+    name: &str,
     role: &Object,
+    old: Option<&Object>,
 ) -> Result<(), Status> {
-    let (resource, namespace, name) = (resource_of(role.kind()), role.namespace(), role.name());
-    let mut wanted = Rule::list(role.get(&["rules"]));
-    if role
-        .get(&["aggregationRule"])
-        .is_some_and(|rule| !rule.is_null())
-    {
-        // What it will hold is not known, so it may hold everything.
-        let all = || vec!["*".to_owned()];
-        wanted.push(Rule {
-            verbs: all(),
-            api_groups: all(),
-            resources: all(),
-            ..Rule::default()
-        });
-        wanted.push(Rule {
-            verbs: all(),
-            non_resource_urls: all(),
-            ..Rule::default()
-        });
-    }
-    let Err(missing) = covers(&policy.rules_for(user, namespace), &wanted) else {
-        return Ok(());
-    };
+    let (resource, namespace) = (resource_of(role.kind()), role.namespace());
     if may(authorizer, user, "escalate", resource, namespace, name).await {
         return Ok(());
     }
-    Err(Status::forbidden(
-        GROUP,
-        resource,
-        name,
-        &refusal(user, &missing),
-    ))
+    let refuse = |why: &str| Status::forbidden(GROUP, resource, role.name(), why);
+    let held = policy.rules_for(user, namespace);
+    covers(&held, &Rule::list(role.get(&["rules"])))
+        .map_err(|missing| refuse(&refusal(user, &missing)))?;
+    // What it will gather is not known, so it may be everything.
+    if gathers(role) || old.is_some_and(gathers) {
+        let why = "must have cluster-admin privileges to use the aggregationRule";
+        covers(&held, &full_authority()).map_err(|_| refuse(why))?;
+    }
+    Ok(())
 }
 
 /// Checks a `RoleBinding` or `ClusterRoleBinding` that `user` wants to write.

@@ -243,12 +243,19 @@ async fn nobody_gives_away_what_they_do_not_have() {
     let policy = rbac.policy();
     let jane = Arc::new(UserInfo::new("jane", &["dev", "ops"]));
     let rbac: &dyn Authorizer = &*rbac;
-    check_role(&policy, rbac, &jane, &role(&["get"]))
+    check_role(&policy, rbac, &jane, "", &role(&["get"]), None)
         .await
         .expect("she has that");
-    let refused = check_role(&policy, rbac, &jane, &role(&["get", "delete", "patch"]))
-        .await
-        .expect_err("she has not");
+    let refused = check_role(
+        &policy,
+        rbac,
+        &jane,
+        "",
+        &role(&["get", "delete", "patch"]),
+        None,
+    )
+    .await
+    .expect_err("she has not");
     assert_eq!(
         refused.message,
         "roles.rbac.authorization.k8s.io \"r\" is forbidden: user \"jane\" (groups=[\"dev\" \"ops\"]) is attempting to grant RBAC permissions not currently held:\n\

@@ -256,6 +256,8 @@ impl Server<'_> {
             Some("status") => {
                 let mut tree = old.clone();
                 tree["status"] = wanted["status"].take();
+                // Metadata is written along, as by a real server.
+                tree["metadata"]["annotations"] = wanted["metadata"]["annotations"].take();
                 tree
             }
             Some("finalize") => {

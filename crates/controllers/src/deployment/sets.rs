@@ -4,12 +4,12 @@ use crate::fields::{flag, int, share};
 use crate::owners::controller_reference;
 use crate::{Action, Plan, revisions};
 use kontiki_client::EventType;
-use kontiki_client::resources::{DEPLOYMENTS, REPLICA_SETS};
+use kontiki_client::resources::REPLICA_SETS;
 use kontiki_object::{Object, SharedObject, Value};
 use serde_json::json;
 
 pub(super) const HASH_LABEL: &str = "pod-template-hash";
-const REVISION: &str = "deployment.kubernetes.io/revision";
+pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 const MAX: &str = "deployment.kubernetes.io/max-replicas";
@@ -110,6 +110,8 @@ pub(super) struct Sets {
     pub create: Option<i64>,
     /// Its name, once its creation is planned.
     pub created: Option<String>,
+    /// The revision that the deployment's annotation has to name from now on.
+    pub revision: Option<String>,
 }
 
 /// The name of the ReplicaSet of a deployment's template.
@@ -154,6 +156,7 @@ impl Sets {
             old: owned.into_iter().map(set).collect(),
             create: None,
             created: None,
+            revision: None,
         }
     }
 
@@ -266,12 +269,8 @@ impl Sets {
         }
         let known = deployment.annotation(REVISION);
         let exists = self.new.is_some() || self.create.is_some();
-        if exists && known != Some(revision.to_string().as_str()) {
-            let annotations = json!({REVISION: revision.to_string()});
-            let patch = json!({"metadata": {"annotations": annotations}});
-            plan.actions
-                .push(Action::patch(&DEPLOYMENTS, deployment, patch));
-        }
+        let revision = revision.to_string();
+        self.revision = (exists && known != Some(revision.as_str())).then_some(revision);
     }
 
     fn annotations(&self, deployment: &Object, set: Option<&Object>, revision: i64) -> Value {

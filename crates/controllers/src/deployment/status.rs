@@ -1,7 +1,7 @@
 //! A deployment's status: counts, conditions, and how a rollout comes along.
 
 use super::rollout;
-use super::sets::{Set, Sets, Spec};
+use super::sets::{REVISION, Set, Sets, Spec};
 use crate::fields::{Condition, condition, int, list, set_condition, text, until};
 use crate::{Action, Moment, Plan};
 use jiff::{SignedDuration, Timestamp};
@@ -68,39 +68,43 @@ pub(super) fn plan(
     }
 }
 
-/// Notes the creation of a ReplicaSet: the clock of the progress deadline starts.
-pub(super) fn tell_created(deployment: &SharedObject, name: &str, at: &Moment, plan: &mut Plan) {
-    if int(deployment, &["spec", "progressDeadlineSeconds"]).is_none() {
+/// Notes the creation of a ReplicaSet, from which on the clock of the progress
+/// deadline runs, and the revision, in one write: controllers may write a
+/// deployment's status, and its annotations along with that.
+pub(super) fn tell_sets(deployment: &SharedObject, sets: &Sets, at: &Moment, plan: &mut Plan) {
+    let mut body = deployment.to_value();
+    let has_deadline = int(deployment, &["spec", "progressDeadlineSeconds"]).is_some();
+    if let Some(name) = sets.created.as_deref().filter(|_| has_deadline) {
+        let mut conditions = list(deployment, &["status", "conditions"]).to_vec();
+        let message = format!("Created new replica set \"{name}\"");
+        update(
+            &mut conditions,
+            "Progressing",
+            "True",
+            "NewReplicaSetCreated",
+            message,
+            at.now,
+        );
+        body["status"]["conditions"] = Value::Array(conditions);
+    }
+    if let Some(revision) = &sets.revision {
+        body["metadata"]["annotations"][REVISION] = json!(revision);
+    }
+    if body.as_object() == Some(deployment.tree()) {
         return;
     }
-    let mut conditions = list(deployment, &["status", "conditions"]).to_vec();
-    let message = format!("Created new replica set \"{name}\"");
-    update(
-        &mut conditions,
-        "Progressing",
-        "True",
-        "NewReplicaSetCreated",
-        message,
-        at.now,
-    );
-    let mut status = deployment
-        .get(&["status"])
-        .cloned()
-        .unwrap_or_else(|| json!({}));
-    status["conditions"] = Value::Array(conditions);
-    // Before the patch of the revision annotation, which would outdate it.
-    let place = plan
+    let written = Action::Update {
+        resource: DEPLOYMENTS,
+        subresource: Some("status"),
+        body,
+    };
+    // Right after the creation: what else is written can be tried again.
+    let creation = plan
         .actions
         .iter()
         .position(|action| matches!(action, Action::Create { .. }));
-    let place = place.map_or(0, |place| place + 1);
-    let annotation = plan.actions.len() > place;
-    if !annotation {
-        plan.actions
-            .extend(Action::status(&DEPLOYMENTS, deployment, status));
-    } else if let Some(action) = Action::status(&DEPLOYMENTS, deployment, status) {
-        plan.actions.insert(place, action);
-    }
+    let place = creation.map_or(plan.actions.len(), |creation| creation + 1);
+    plan.actions.insert(place, written);
 }
 
 fn is_complete(deployment: &Object, spec: &Spec, counts: &Counts) -> bool {

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use jiff::SignedDuration;
 use kontiki_apiserver::ApiServer;
 use kontiki_auth::UserInfo;
-use kontiki_auth::user::{CONTROLLER_MANAGER, MASTERS, SCHEDULER};
+use kontiki_auth::user::{CONTROLLER_MANAGER, SCHEDULER, SYSTEM_NAMESPACE};
 use kontiki_client::{Client, Clock, LeaderConfig, LeaderElector, QueueMetrics};
-use kontiki_controllers::{ControllerManager, ServedResource, SignRequest, Signer};
+use kontiki_controllers::{ClientBuilder, ControllerManager, ServedResource, SignRequest, Signer};
 use kontiki_object::GroupVersionResource;
 use kontiki_pki::{Authority, CertificateRequest, SigningPolicy, Usages};
 use kontiki_scheduler::Scheduler;
@@ -90,10 +90,6 @@ fn start_controllers(
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) {
-    // The controllers act for many service accounts; until each acts under its
-    // own, the manager needs all of their rights together.
-    let user = UserInfo::new(CONTROLLER_MANAGER, &[MASTERS]).with_authenticated_group();
-    let client = Client::new(api.api(user), "kube-controller-manager");
     let metrics = QueueMetrics::default();
     metrics.register(registry);
     let authority = certificates.secrets().cluster.clone();
@@ -103,8 +99,10 @@ fn start_controllers(
         signer: Some(Arc::new(CertificateSigner(authority))),
         ..kontiki_controllers::Config::new(served_resources())
     };
+    let client = manager_client(api);
     let manager = Arc::new(ControllerManager::new(
         client.clone(),
+        account_clients(api),
         controllers,
         config.name.clone(),
         Clock::system(),
@@ -120,6 +118,23 @@ fn start_controllers(
         };
         elector.run(cancel, lead).await;
     });
+}
+
+/// What the controllers' caches and the election go through.
+fn manager_client(api: &ApiServer) -> Client {
+    let user = UserInfo::new(CONTROLLER_MANAGER, &[]).with_authenticated_group();
+    Client::new(api.api(user), "kube-controller-manager")
+}
+
+/// What each controller acts through: its own service account, which has just
+/// the rights of its role in the bootstrap policy.
+fn account_clients(api: &ApiServer) -> Arc<dyn ClientBuilder> {
+    let api = api.clone();
+    Arc::new(move |account: &str| {
+        let user = UserInfo::service_account(SYSTEM_NAMESPACE, account, "");
+        let user = user.with_authenticated_group();
+        Client::new(api.api(user), "kube-controller-manager")
+    })
 }
 
 /// Every resource that is served. Custom resources will make this change at run time.
@@ -172,3 +187,6 @@ impl Signer for CertificateSigner {
         Ok((parsed.common_name, parsed.organizations))
     }
 }
+
+#[cfg(test)]
+mod tests;

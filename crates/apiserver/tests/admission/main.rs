@@ -1,0 +1,5 @@
+//! Admission, through the in-process transport and the router.
+
+mod node_restriction;
+mod rbac_escalation;
+mod world;
