@@ -142,6 +142,7 @@ mod tests {
                     .collect(),
                 create: None,
                 created: None,
+                revision: None,
             };
             rolling(&mut sets, &spec);
             assert_eq!(
