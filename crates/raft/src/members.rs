@@ -11,6 +11,7 @@ use crate::types::PeerNode;
 use crate::wire;
 use kontiki_mvcc::Command;
 use kontiki_store::{Member, MemberChange, MemberError};
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Instant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -174,7 +175,7 @@ async fn remove(replica: &Replica, id: u64) -> Result<wire::Member, Failed> {
             return Err(MemberError::LastVoter.into());
         }
         let left: Vec<u64> = voters.into_iter().filter(|voter| *voter != id).collect();
-        if replica.config.strict_reconfig && !quorum_lives(replica, &left) {
+        if replica.config.strict_reconfig && !quorum_lives(replica, &left).await {
             return Err(MemberError::NotEnoughStarted.into());
         }
     }
@@ -251,7 +252,7 @@ async fn promote(replica: &Replica, id: u64) -> Result<wire::Member, Failed> {
     }
     let mut voters = replica.voters();
     voters.push(id);
-    if replica.config.strict_reconfig && !quorum_lives(replica, &voters) {
+    if replica.config.strict_reconfig && !quorum_lives(replica, &voters).await {
         return Err(MemberError::NotEnoughStarted.into());
     }
     let votes = Command::ClusterPut {
@@ -269,8 +270,22 @@ async fn promote(replica: &Replica, id: u64) -> Result<wire::Member, Failed> {
     Ok(find(replica, id)?)
 }
 
-/// Whether more than half of these answered the leader lately.
-fn quorum_lives(replica: &Replica, voters: &[u64]) -> bool {
+/// Whether more than half of these answered the leader lately. One that leads only
+/// since a moment ago has yet to hear them: it waits for that.
+async fn quorum_lives(replica: &Replica, voters: &[u64]) -> bool {
+    let mut changes = replica.raft.metrics();
+    let heard = async {
+        while !quorum_answered(replica, voters) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(replica.round_trip_max(), heard).await;
+    quorum_answered(replica, voters)
+}
+
+fn quorum_answered(replica: &Replica, voters: &[u64]) -> bool {
     let heartbeats = replica.raft_metrics().heartbeat.unwrap_or_default();
     let patience = replica.round_trip_max();
     let alive = voters.iter().filter(|id| {
