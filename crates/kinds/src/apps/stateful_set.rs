@@ -193,6 +193,11 @@ fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
     let fixed = |object: &Tree| {
         let mut spec = map(object, "spec").cloned().unwrap_or_default();
         spec.retain(|field, _| !MUTABLE.contains(&field.as_str()));
+        // What is stored does not say what kind of object a template is.
+        for claim in maps_mut(&mut spec, "volumeClaimTemplates") {
+            claim.remove("apiVersion");
+            claim.remove("kind");
+        }
         Value::Object(spec)
     };
     if meta::same(Some(&fixed(new)), Some(&fixed(old))) {
@@ -200,4 +205,24 @@ fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
     }
     let why = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
     vec![FieldError::forbidden(&Path::new("spec"), why)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_of_claims_are_the_same_with_and_without_their_kind() {
+        let object = |claim: serde_json::Value| {
+            let object = serde_json::json!({"spec": {"volumeClaimTemplates": [claim]}});
+            object.as_object().expect("a map").clone()
+        };
+        let stored = object(serde_json::json!({"metadata": {"name": "v"}}));
+        let sent = object(serde_json::json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "v"},
+        }));
+        assert!(validate_update(&sent, &stored).is_empty());
+        let other = object(serde_json::json!({"metadata": {"name": "w"}}));
+        assert!(!validate_update(&other, &stored).is_empty());
+    }
 }
