@@ -33,8 +33,9 @@ pub fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
         }
         assert!(
             Instant::now() < deadline,
-            "{what}: not within {} s",
-            PATIENCE.as_secs()
+            "{what}: not within {} s; {}",
+            PATIENCE.as_secs(),
+            process::last_output()
         );
         std::thread::sleep(Duration::from_millis(100));
     }

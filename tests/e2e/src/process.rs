@@ -1,5 +1,6 @@
 //! Running programs and looking at what they say.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -69,6 +70,23 @@ impl Output {
     }
 }
 
+thread_local! {
+    static LAST: RefCell<Option<Output>> = const { RefCell::new(None) };
+}
+
+/// What this thread's last program did, for the message of a wait that was in
+/// vain.
+#[must_use]
+pub fn last_output() -> String {
+    LAST.with_borrow(|last| match last {
+        Some(last) => format!(
+            "last seen: `{}` ended with {:?}\n{}{}",
+            last.command, last.code, last.stdout, last.stderr
+        ),
+        None => "no program was run".to_owned(),
+    })
+}
+
 /// Runs a program to its end.
 ///
 /// # Panics
@@ -115,12 +133,14 @@ pub fn try_run(command: &mut Command, input: &str) -> Result<Output, String> {
         thread::sleep(Duration::from_millis(5));
     };
     writer.join().expect("never panics");
-    Ok(Output {
+    let output = Output {
         command: shown,
         code: status.code(),
         stdout: stdout.join().expect("never panics"),
         stderr: stderr.join().expect("never panics"),
-    })
+    };
+    LAST.set(Some(output.clone()));
+    Ok(output)
 }
 
 fn read_all(mut from: impl std::io::Read + Send + 'static) -> thread::JoinHandle<String> {
