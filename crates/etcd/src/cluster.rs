@@ -1,5 +1,6 @@
 //! The Cluster service.
 
+use crate::auth::refused;
 use crate::error::into_status;
 use crate::pb::etcdserverpb as pb;
 use crate::server::Etcd;
@@ -66,6 +67,7 @@ impl pb::cluster_server::Cluster for Etcd {
         &self,
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
+        self.permit(&request)?.root().map_err(refused)?;
         let request = request.into_inner();
         let change = MemberChange::Add {
             peer_address: peer_address(&request.peer_ur_ls)?,
@@ -83,6 +85,7 @@ impl pb::cluster_server::Cluster for Etcd {
         &self,
         request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
+        self.permit(&request)?.root().map_err(refused)?;
         let id = request.into_inner().id;
         let (_, members) = self.change_member(MemberChange::Remove { id }).await?;
         Ok(Response::new(pb::MemberRemoveResponse {
@@ -95,6 +98,7 @@ impl pb::cluster_server::Cluster for Etcd {
         &self,
         request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        self.permit(&request)?.root().map_err(refused)?;
         let request = request.into_inner();
         let change = MemberChange::Readdress {
             id: request.id,
@@ -125,6 +129,7 @@ impl pb::cluster_server::Cluster for Etcd {
         &self,
         request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
+        self.permit(&request)?.root().map_err(refused)?;
         let id = request.into_inner().id;
         let (_, members) = self.change_member(MemberChange::Promote { id }).await?;
         Ok(Response::new(pb::MemberPromoteResponse {

@@ -1,20 +1,25 @@
 //! The KV service.
 
+use crate::auth::{Credentials, refused};
 use crate::convert;
 use crate::error::into_status;
 use crate::pb::etcdserverpb as pb;
 use crate::server::Etcd;
-use kontiki_store::{Header, Op, OpResponse, StoreError, TxnRequest};
+use kontiki_store::{Access, Header, Op, OpResponse, StoreError, TxnRequest};
 use tonic::{Request, Response, Status, async_trait};
 
 impl Etcd {
     /// Runs one operation as a transaction of its own.
-    async fn alone(&self, op: Op) -> Result<(Header, OpResponse), Status> {
+    async fn alone(
+        &self,
+        credentials: &Credentials,
+        op: Op,
+    ) -> Result<(Header, OpResponse), Status> {
         let request = TxnRequest {
             success: vec![op],
             ..TxnRequest::default()
         };
-        let response = self.store.txn(request).await.map_err(into_status)?;
+        let response = self.run_txn(credentials, request).await?;
         let only = response.responses.into_iter().next();
         only.map(|only| (response.header, only))
             .ok_or_else(|| mismatch("nothing"))
@@ -33,7 +38,9 @@ impl pb::kv_server::Kv for Etcd {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
+        let permit = self.permit(&request)?;
         let request = convert::range(request.into_inner()).map_err(into_status)?;
+        permit.keys(Access::Read, &request.range).map_err(refused)?;
         let response = self.store.range(request).await.map_err(into_status)?;
         Ok(Response::new(self.answerer().range(response)))
     }
@@ -42,10 +49,9 @@ impl pb::kv_server::Kv for Etcd {
         &self,
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
-        match self
-            .alone(Op::Put(convert::put(request.into_inner())))
-            .await?
-        {
+        let credentials = Credentials::of(&request);
+        let put = Op::Put(convert::put(request.into_inner()));
+        match self.alone(&credentials, put).await? {
             (header, OpResponse::Put(put)) => Ok(Response::new(self.answerer().put(header, put))),
             _ => Err(mismatch("something else")),
         }
@@ -55,10 +61,9 @@ impl pb::kv_server::Kv for Etcd {
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
-        match self
-            .alone(Op::DeleteRange(convert::delete_range(request.into_inner())))
-            .await?
-        {
+        let credentials = Credentials::of(&request);
+        let delete = Op::DeleteRange(convert::delete_range(request.into_inner()));
+        match self.alone(&credentials, delete).await? {
             (header, OpResponse::DeleteRange(delete)) => {
                 Ok(Response::new(self.answerer().delete_range(header, delete)))
             }
@@ -70,8 +75,9 @@ impl pb::kv_server::Kv for Etcd {
         &self,
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = convert::txn(request.into_inner()).map_err(into_status)?;
-        let response = self.store.txn(request).await.map_err(into_status)?;
+        let response = self.run_txn(&credentials, request).await?;
         Ok(Response::new(self.answerer().txn(response)))
     }
 
@@ -79,6 +85,7 @@ impl pb::kv_server::Kv for Etcd {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
+        self.permit(&request)?.known().map_err(refused)?;
         let pb::CompactionRequest { revision, physical } = request.into_inner();
         let header = self
             .store

@@ -1,10 +1,11 @@
 //! The Lease service.
 
+use crate::auth::refused;
 use crate::error::into_status;
 use crate::pb::etcdserverpb as pb;
 use crate::server::{Etcd, Responses};
 use futures::StreamExt;
-use kontiki_store::Header;
+use kontiki_store::{Access, Header};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
@@ -42,6 +43,7 @@ impl pb::lease_server::Lease for Etcd {
         &self,
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        self.permit(&request)?.known().map_err(refused)?;
         let pb::LeaseGrantRequest { ttl, id } = request.into_inner();
         let grant = self.store.lease_grant(id, ttl).await.map_err(into_status)?;
         let header = self.answerer().header(grant.header);
@@ -57,11 +59,10 @@ impl pb::lease_server::Lease for Etcd {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
-        let header = self
-            .store
-            .lease_revoke(request.into_inner().id)
-            .await
-            .map_err(into_status)?;
+        let permit = self.permit(&request)?;
+        let id = request.into_inner().id;
+        self.permit_lease(&permit, Access::Write, id).await?;
+        let header = self.store.lease_revoke(id).await.map_err(into_status)?;
         Ok(Response::new(pb::LeaseRevokeResponse {
             header: self.answerer().header(header),
         }))
@@ -71,6 +72,7 @@ impl pb::lease_server::Lease for Etcd {
         &self,
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        self.permit(&request)?.known().map_err(refused)?;
         let mut requests = request.into_inner();
         let (answers, receiver) = mpsc::channel(ANSWERS_WAITING);
         let etcd = self.clone();
@@ -91,7 +93,11 @@ impl pb::lease_server::Lease for Etcd {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let permit = self.permit(&request)?;
         let pb::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        if keys {
+            self.permit_lease(&permit, Access::Read, id).await?;
+        }
         let info = self.store.lease_info(id, keys).await.map_err(into_status)?;
         Ok(Response::new(pb::LeaseTimeToLiveResponse {
             header: self.answerer().header(info.header),
@@ -104,8 +110,9 @@ impl pb::lease_server::Lease for Etcd {
 
     async fn lease_leases(
         &self,
-        _request: Request<pb::LeaseLeasesRequest>,
+        request: Request<pb::LeaseLeasesRequest>,
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
+        self.permit(&request)?.known().map_err(refused)?;
         let leases = self.store.leases().await.map_err(into_status)?;
         let leases = leases
             .into_iter()

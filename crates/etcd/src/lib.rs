@@ -6,13 +6,17 @@
 //! **Invariant:** nothing here decides anything about keys or revisions; it
 //! translates, and it multiplexes watches.
 
+mod auth;
 mod cluster;
 mod convert;
+mod election;
 mod error;
 mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
+mod queue;
 mod server;
 mod watch;
 
@@ -37,11 +41,20 @@ pub mod pb {
     pub mod leasepb {
         tonic::include_proto!("leasepb");
     }
+    /// Locks.
+    pub mod v3lockpb {
+        tonic::include_proto!("v3lockpb");
+    }
+    /// Elections.
+    pub mod v3electionpb {
+        tonic::include_proto!("v3electionpb");
+    }
     /// The standard health check.
     pub mod health {
         tonic::include_proto!("grpc.health.v1");
     }
 }
 
+pub use auth::{ClientName, Tokens};
 pub use error::status;
 pub use server::{Options, VERSION, router, services};

@@ -1,5 +1,6 @@
 //! The Maintenance service.
 
+use crate::auth::refused;
 use crate::error::into_status;
 use crate::pb::etcdserverpb::{self as pb, alarm_request::AlarmAction};
 use crate::server::{Etcd, Responses, VERSION};
@@ -31,7 +32,7 @@ impl Etcd {
         self.store.status().borrow().clone()
     }
 
-    fn current_header(&self) -> Option<pb::ResponseHeader> {
+    pub(crate) fn current_header(&self) -> Option<pb::ResponseHeader> {
         self.status_header(&self.current())
     }
 }
@@ -70,6 +71,7 @@ impl pb::maintenance_server::Maintenance for Etcd {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
+        self.permit(&request)?.root().map_err(refused)?;
         let request = request.into_inner();
         let kind = match request.alarm() {
             pb::AlarmType::None => None,
@@ -122,8 +124,9 @@ impl pb::maintenance_server::Maintenance for Etcd {
 
     async fn status(
         &self,
-        _request: Request<pb::StatusRequest>,
+        request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
+        self.permit(&request)?.known().map_err(refused)?;
         let status = self.current();
         let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         // A member that has lost the others answers with what it knows.
@@ -147,8 +150,9 @@ impl pb::maintenance_server::Maintenance for Etcd {
     /// The engine reuses space by itself; there is nothing to do, and the log says so.
     async fn defragment(
         &self,
-        _request: Request<pb::DefragmentRequest>,
+        request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        self.permit(&request)?.root().map_err(refused)?;
         tracing::info!("defragment: nothing to do, space is reused while the store runs");
         Ok(Response::new(pb::DefragmentResponse {
             header: self.current_header(),
@@ -157,8 +161,9 @@ impl pb::maintenance_server::Maintenance for Etcd {
 
     async fn hash(
         &self,
-        _request: Request<pb::HashRequest>,
+        request: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
+        self.permit(&request)?.root().map_err(refused)?;
         let hash = self.store.hash().await.map_err(into_status)?;
         Ok(Response::new(pb::HashResponse {
             header: self.current_header(),
@@ -170,6 +175,7 @@ impl pb::maintenance_server::Maintenance for Etcd {
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
+        self.permit(&request)?.root().map_err(refused)?;
         let revision = request.into_inner().revision;
         let hash = self.store.hash_kv(revision).await.map_err(into_status)?;
         Ok(Response::new(pb::HashKvResponse {
@@ -184,8 +190,9 @@ impl pb::maintenance_server::Maintenance for Etcd {
 
     async fn snapshot(
         &self,
-        _request: Request<pb::SnapshotRequest>,
+        request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.permit(&request)?.root().map_err(refused)?;
         let dump = self.store.dump().await.map_err(into_status)?;
         let header = self.answerer().header(dump.header);
         let (dir, scheme) = (self.options.snapshot_dir.clone(), self.options.peer_scheme);
@@ -210,6 +217,7 @@ impl pb::maintenance_server::Maintenance for Etcd {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        self.permit(&request)?.root().map_err(refused)?;
         let to = request.into_inner().target_id;
         self.store.move_leader(to).await.map_err(into_status)?;
         Ok(Response::new(pb::MoveLeaderResponse {

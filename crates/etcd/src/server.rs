@@ -1,13 +1,17 @@
 //! Putting the services together.
 
+use crate::auth::Tokens;
 use crate::convert::Answerer;
 use crate::health;
+use crate::pb::etcdserverpb::auth_server::AuthServer;
 use crate::pb::etcdserverpb::cluster_server::ClusterServer;
 use crate::pb::etcdserverpb::kv_server::KvServer;
 use crate::pb::etcdserverpb::lease_server::LeaseServer;
 use crate::pb::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::pb::etcdserverpb::watch_server::WatchServer;
 use crate::pb::health::health_server::HealthServer;
+use crate::pb::v3electionpb::election_server::ElectionServer;
+use crate::pb::v3lockpb::lock_server::LockServer;
 use axum::routing::get;
 use kontiki_store::Operations;
 use std::path::PathBuf;
@@ -38,6 +42,10 @@ pub struct Options {
     pub peer_scheme: &'static str,
     /// Where a snapshot is put together before it is sent.
     pub snapshot_dir: PathBuf,
+    /// How clients' tokens are made.
+    pub tokens: Tokens,
+    /// How hard passwords are to guess from their hashes.
+    pub bcrypt_cost: u32,
     /// Watchers on one stream.
     pub watches_per_stream_max: usize,
 }
@@ -51,6 +59,8 @@ impl Default for Options {
             progress_interval: Duration::from_secs(600),
             peer_scheme: "https",
             snapshot_dir: std::env::temp_dir(),
+            tokens: Tokens::default(),
+            bcrypt_cost: 10,
             watches_per_stream_max: 100_000,
         }
     }
@@ -76,6 +86,9 @@ pub fn services(store: Arc<dyn Operations>, options: Options) -> Routes {
     Routes::new(KvServer::new(etcd.clone()).max_decoding_message_size(max))
         .add_service(WatchServer::new(etcd.clone()).max_decoding_message_size(max))
         .add_service(LeaseServer::new(etcd.clone()).max_decoding_message_size(max))
+        .add_service(AuthServer::new(etcd.clone()).max_decoding_message_size(max))
+        .add_service(LockServer::new(etcd.clone()).max_decoding_message_size(max))
+        .add_service(ElectionServer::new(etcd.clone()).max_decoding_message_size(max))
         .add_service(ClusterServer::new(etcd.clone()).max_decoding_message_size(max))
         .add_service(MaintenanceServer::new(etcd.clone()).max_decoding_message_size(max))
         .add_service(HealthServer::new(etcd).max_decoding_message_size(max))

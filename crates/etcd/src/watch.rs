@@ -6,6 +6,7 @@
 
 mod session;
 
+use crate::auth::Credentials;
 use crate::error::into_status;
 use crate::pb::etcdserverpb as pb;
 use crate::server::{Etcd, Responses};
@@ -34,7 +35,8 @@ impl pb::watch_server::Watch for Etcd {
             return Err(into_status(StoreError::NoLeader));
         }
         let (responses, receiver) = mpsc::channel(RESPONSES_WAITING);
-        let session = WatchSession::new(self.clone(), responses);
+        let credentials = Credentials::of(&request);
+        let session = WatchSession::new(self.clone(), credentials, responses);
         tokio::spawn(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }

@@ -1,11 +1,12 @@
 //! Writing the store's content as etcd's database.
 
 use super::{LAYOUT_VERSION, SnapshotError, bucket, name, revision_key};
+use crate::auth::wire_permission;
 use crate::convert::key_value;
 use crate::pb::{authpb, etcdserverpb, leasepb, mvccpb};
 use bytes::Bytes;
 use kontiki_bolt::Writer;
-use kontiki_store::{Access, AlarmKind, AuthState, Dump, DumpItem, Member};
+use kontiki_store::{AlarmKind, AuthState, Dump, DumpItem, Member};
 use prost::Message;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -218,16 +219,7 @@ fn write_auth(database: &mut Database, auth: &AuthState) -> Result<(), SnapshotE
     });
     write_bucket(database, bucket::USERS, users.collect())?;
     let roles = auth.roles.iter().map(|(name, permissions)| {
-        let permissions = permissions.iter().map(|permission| authpb::Permission {
-            perm_type: match permission.access {
-                Access::Read => authpb::permission::Type::Read,
-                Access::Write => authpb::permission::Type::Write,
-                Access::ReadWrite => authpb::permission::Type::Readwrite,
-            }
-            .into(),
-            key: permission.range.key.clone(),
-            range_end: permission.range.end.clone(),
-        });
+        let permissions = permissions.iter().map(wire_permission);
         let role = authpb::Role {
             name: Bytes::copy_from_slice(name.as_bytes()),
             key_permission: permissions.collect(),

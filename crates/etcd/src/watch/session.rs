@@ -1,5 +1,6 @@
 //! One stream of watches.
 
+use crate::auth::{Credentials, refused};
 use crate::convert;
 use crate::error::into_status;
 use crate::pb::etcdserverpb::{
@@ -12,14 +13,15 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use kontiki_store::{
-    EventKind, Header, KeyRange, Revision, StoreError, WatchItem, WatchRequest, WatchStream,
+    Access, AuthError, EventKind, Header, KeyRange, Revision, StoreError, WatchItem, WatchRequest,
+    WatchStream,
 };
 use prost::Message;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 /// The id in answers that concern no watch.
 const NO_WATCH: i64 = -1;
@@ -65,6 +67,7 @@ struct Asked {
 
 pub(super) struct WatchSession {
     etcd: Etcd,
+    credentials: Credentials,
     responses: mpsc::Sender<Result<pb::WatchResponse, Status>>,
     watches: HashMap<i64, Watching>,
     arrivals: FuturesUnordered<BoxFuture<'static, Arrived>>,
@@ -102,10 +105,12 @@ async fn arrival(id: i64, control: Arc<Control>, mut stream: WatchStream) -> Arr
 impl WatchSession {
     pub(super) fn new(
         etcd: Etcd,
+        credentials: Credentials,
         responses: mpsc::Sender<Result<pb::WatchResponse, Status>>,
     ) -> Self {
         Self {
             etcd,
+            credentials,
             responses,
             watches: HashMap::new(),
             arrivals: FuturesUnordered::new(),
@@ -166,6 +171,11 @@ impl WatchSession {
 
     async fn create(&mut self, create: pb::WatchCreateRequest) -> Result<(), Gone> {
         let range = watched_range(create.key.clone(), create.range_end.clone());
+        let permit = self.etcd.permit_of(&self.credentials);
+        let permitted = permit.and_then(|permit| permit.keys(Access::Read, &range));
+        if let Err(error) = permitted {
+            return self.refuse(denial(error)).await;
+        }
         let id = match self.admit(&create, &range) {
             Ok(id) => id,
             Err(reason) => return self.refuse(reason).await,
@@ -478,6 +488,18 @@ fn fragment(events: Vec<mvccpb::Event>, max: usize) -> Vec<Vec<mvccpb::Event>> {
         }
     }
     parts
+}
+
+/// As etcd's server prints a status of its own.
+fn denial(error: AuthError) -> String {
+    let status = refused(error);
+    let code = match status.code() {
+        Code::InvalidArgument => "InvalidArgument",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::Unauthenticated => "Unauthenticated",
+        _ => "Unknown",
+    };
+    format!("rpc error: code = {code} desc = {}", status.message())
 }
 
 /// An empty key means the least key.
