@@ -203,9 +203,7 @@ fn plan_group(
             continue;
         }
         let body = body(state, Some(slice), family, ports, endpoints);
-        if body.as_object() != Some(slice.tree()) {
-            actions.push(Action::update(&ENDPOINT_SLICES, body));
-        }
+        actions.extend(Action::change(&ENDPOINT_SLICES, slice, body));
     }
     while !rest.is_empty() || placeholder {
         placeholder = false;

@@ -103,10 +103,7 @@ impl Reconciler for EndpointsController {
         }
         match &state.endpoints {
             None => Plan::of([Action::create(&ENDPOINTS, service.namespace(), body)]),
-            Some(known) if body.as_object() != Some(known.tree()) => {
-                Plan::of([Action::update(&ENDPOINTS, body)])
-            }
-            Some(_) => Plan::nothing(),
+            Some(known) => Plan::of(Action::change(&ENDPOINTS, known, body)),
         }
     }
 }

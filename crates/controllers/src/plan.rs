@@ -1,7 +1,7 @@
 //! What a reconciler decided: data, to be compared in tests and applied by the executor.
 
 use kontiki_client::{DeleteOptions, EventType, Preconditions, PropagationPolicy};
-use kontiki_object::{GroupVersionResource, Object, SharedObject, Value};
+use kontiki_object::{GroupVersionResource, Object, SharedObject, Value, same, same_trees};
 use std::time::Duration;
 
 /// One write.
@@ -82,6 +82,16 @@ impl Action {
         }
     }
 
+    /// An update, unless `body` means what is known already. What is known came
+    /// through the server, which leaves empty fields out.
+    #[must_use]
+    pub fn change(resource: &GroupVersionResource, known: &Object, body: Value) -> Option<Self> {
+        let unchanged = body
+            .as_object()
+            .is_some_and(|tree| same_trees(tree, known.tree()));
+        (!unchanged).then(|| Self::update(resource, body))
+    }
+
     /// Replaces an object.
     #[must_use]
     pub fn update(resource: &GroupVersionResource, body: Value) -> Self {
@@ -96,7 +106,7 @@ impl Action {
     #[must_use]
     pub fn status(resource: &GroupVersionResource, object: &Object, status: Value) -> Option<Self> {
         let status = without_nulls(status);
-        if object.get(&["status"]) == Some(&status) {
+        if same(object.get(&["status"]), Some(&status)) {
             return None;
         }
         let mut body = object.to_value();

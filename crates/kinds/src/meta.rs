@@ -5,6 +5,7 @@ use crate::field::{FieldError, FieldErrors, Path};
 use crate::names;
 use crate::strategy::NameRule;
 use kontiki_object::Value;
+pub use kontiki_object::same;
 
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 const FIELD_MANAGER_BYTES_MAX: usize = 128;
@@ -323,31 +324,6 @@ pub fn immutable(new: Option<&Value>, old: Option<&Value>, path: &Path) -> Optio
     })
 }
 
-/// Whether two values mean the same: absent, null, empty lists and empty maps do.
-#[must_use]
-pub fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
-    fn nothing(value: Option<&Value>) -> bool {
-        match value {
-            None | Some(Value::Null) => true,
-            Some(Value::Array(list)) => list.is_empty(),
-            Some(Value::Object(map)) => map.is_empty(),
-            _ => false,
-        }
-    }
-    match (a, b) {
-        (Some(Value::Object(a)), Some(Value::Object(b))) => {
-            a.iter().all(|(key, value)| same(Some(value), b.get(key)))
-                && b.iter()
-                    .all(|(key, value)| a.contains_key(key) || nothing(Some(value)))
-        }
-        (Some(Value::Array(a)), Some(Value::Array(b))) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(Some(a), Some(b)))
-        }
-        (Some(a), Some(b)) if a == b => true,
-        (a, b) => nothing(a) && nothing(b),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -409,14 +385,5 @@ mod tests {
             "metadata.uid: Invalid value: \"v\": field is immutable"
         );
         assert!(validate_update(&old, &old, &path).is_empty());
-    }
-
-    #[test]
-    fn empty_and_absent_mean_the_same() {
-        let a = json!({"a": 1, "b": [], "c": {}});
-        let b = json!({"a": 1, "d": null});
-        assert!(same(Some(&a), Some(&b)));
-        assert!(!same(Some(&json!({"a": 1})), Some(&json!({"a": 2}))));
-        assert!(!same(Some(&json!({"a": ""})), None));
     }
 }

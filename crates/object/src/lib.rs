@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** pure data. No schema, no store, no HTTP library, no clock.
 
+mod equality;
 pub mod names;
 mod object;
 mod quantity;
@@ -12,6 +13,7 @@ mod selector;
 mod status;
 pub mod time;
 
+pub use equality::{same, same_trees};
 pub use object::{Object, OwnerReference, SharedObject};
 pub use quantity::{Quantity, QuantityError, QuantityFormat};
 pub use resource::{GroupVersion, GroupVersionKind, GroupVersionResource};

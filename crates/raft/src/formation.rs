@@ -261,7 +261,7 @@ fn name_of(replica: &Replica, id: u64) -> String {
     )
 }
 
-async fn say_hello(replica: &Replica, id: u64) -> Result<HelloResponse, String> {
+pub(crate) async fn say_hello(replica: &Replica, id: u64) -> Result<HelloResponse, String> {
     let mut client = replica.peers.client(id, "", Lane::Control);
     let hello = HelloRequest {
         member: Some(replica.own_member()),

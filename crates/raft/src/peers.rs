@@ -6,6 +6,7 @@ use crate::wire::peer_client::PeerClient;
 use hyper_util::rt::TokioIo;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -193,7 +194,7 @@ impl Peers {
             return false;
         };
         let dial = tokio::time::timeout(Duration::from_millis(200), self.network.dial(&address));
-        // No answer at all may just be a slow network: the ordinary timeout decides then.
-        matches!(dial.await, Ok(Err(_)))
+        // Anything else may just be the network: the ordinary timeout decides then.
+        matches!(dial.await, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
     }
 }

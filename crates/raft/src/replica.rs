@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::status::StatusBoard;
-use crate::types::{PeerNode, StoredMembershipT, TypeConfig, VoteT};
+use crate::types::{LogIdT, PeerNode, StoredMembershipT, TypeConfig, VoteT};
 use crate::upkeep::LeaderProposals;
 use crate::waiters::Waiters;
 use crate::wire;
@@ -99,6 +99,14 @@ impl Replica {
 
     pub(crate) fn is_leader(&self) -> bool {
         self.leader_now() == Some(self.id())
+    }
+
+    /// The end of the log; none if it is empty or the member is stopping.
+    pub(crate) async fn last_log_id(&self) -> Option<LogIdT> {
+        let last = self
+            .raft
+            .with_raft_state(|state| state.log_ids.last().copied());
+        last.await.ok().flatten()
     }
 
     pub(crate) fn voters(&self) -> Vec<u64> {

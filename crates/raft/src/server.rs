@@ -152,6 +152,7 @@ impl peer_server::Peer for PeerService {
             initialized: formation::is_initialized(replica),
             leader_id: replica.leader_now().unwrap_or_default(),
             members: replica.members(),
+            last_log_id: replica.last_log_id().await.map(Into::into),
         }))
     }
 

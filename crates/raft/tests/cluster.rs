@@ -205,6 +205,42 @@ async fn a_leader_that_was_cut_off_serves_no_stale_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn when_the_leaders_process_dies_the_furthest_log_leads_at_once() {
+    for behind in 0..3 {
+        let mut cluster = Cluster::new(3, 17);
+        for at in 0..3 {
+            cluster.configure(at, |config| {
+                // So that an election by timeout, which would begin another
+                // term, does not come before that by the hint.
+                config.timing.election_min = Duration::from_secs(2);
+                config.timing.election_max = Duration::from_secs(3);
+            });
+            cluster.start(at).await;
+        }
+        let leader = cluster.wait_leader().await;
+        if behind == leader {
+            continue;
+        }
+        let other = 3 - leader - behind;
+        write(&cluster.store(leader), "before", "x").await;
+        let address = |at: usize| cluster.nodes[at].address.clone();
+        cluster.network.cut(&address(leader), &address(behind));
+        for number in 0..20 {
+            write(&cluster.store(leader), &format!("key/{number}"), "x").await;
+        }
+        let term = cluster.status(other).raft_term;
+        // Its links break with it, also the silent one.
+        cluster.kill(leader);
+        cluster.network.heal();
+        let next = cluster.wait_leader().await;
+        assert_eq!(next, other, "the member that has everything leads");
+        let terms = cluster.status(next).raft_term - term;
+        assert_eq!(terms, 1, "nobody asked for votes in vain");
+        assert_eq!(read_all(&cluster.store(behind)).await.kvs.len(), 21);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_acknowledged_write_is_lost_or_applied_twice_over_repeated_kills() {
     let seed = 6;
     let mut cluster = Cluster::started(3, seed).await;

@@ -9,8 +9,8 @@ use super::{Registry, fields, owners};
 use crate::admission::{Attributes, Operation};
 use crate::{codec, error};
 use async_trait::async_trait;
-use kontiki_kinds::{Tree, lifecycle};
-use kontiki_object::{Object, SharedObject, Status, Value};
+use kontiki_kinds::{Kind, Tree, lifecycle};
+use kontiki_object::{Object, SharedObject, Status, Value, same_trees};
 
 /// What an update or patch led to.
 pub struct UpdateOutcome {
@@ -220,7 +220,7 @@ impl Registry {
             .allocator
             .on_update(self, target, &mut new, old)
             .await?;
-        if same_but_times(&new, old) {
+        if is_unchanged(kind, &new, old) {
             return Ok(Plan::Keep);
         }
         Ok(Plan::PutWith(new, guards))
@@ -248,8 +248,10 @@ fn ends_with(target: &Target, new: &Tree) -> bool {
         && !super::delete::is_held_by_spec(&target.kind, &object)
 }
 
-/// Whether nothing changed but the times in `managedFields`.
-fn same_but_times(new: &Tree, old: &Tree) -> bool {
+/// Whether what would be stored is what is stored, but for the times in
+/// `managedFields`: then nothing is written, and controllers that say the same
+/// again disturb nobody (as upstream, which compares the encoded bytes).
+fn is_unchanged(kind: &Kind, new: &Tree, old: &Tree) -> bool {
     fn without_times(tree: &Tree) -> Tree {
         let mut tree = tree.clone();
         let entries = tree
@@ -263,5 +265,10 @@ fn same_but_times(new: &Tree, old: &Tree) -> bool {
         }
         tree
     }
-    new == old || without_times(new) == without_times(old)
+    if new == old {
+        return true;
+    }
+    let (new, old) = (without_times(new), without_times(old));
+    // Only the encoding knows which empty fields say something.
+    new == old || same_trees(&new, &old) && codec::encode(kind, new) == codec::encode(kind, old)
 }

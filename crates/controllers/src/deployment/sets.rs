@@ -360,7 +360,6 @@ fn write_set(
         );
         plan.event(deployment, EventType::Normal, "ScalingReplicaSet", message);
     }
-    if body.as_object() != Some(object.tree()) {
-        plan.actions.push(Action::update(&REPLICA_SETS, body));
-    }
+    plan.actions
+        .extend(Action::change(&REPLICA_SETS, object, body));
 }

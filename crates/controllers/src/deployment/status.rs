@@ -6,7 +6,7 @@ use crate::fields::{Condition, condition, int, list, set_condition, text, until}
 use crate::{Action, Moment, Plan};
 use jiff::{SignedDuration, Timestamp};
 use kontiki_client::resources::{DEPLOYMENTS, REPLICA_SETS};
-use kontiki_object::{Object, SharedObject, Value, time};
+use kontiki_object::{Object, SharedObject, Value, same_trees, time};
 use serde_json::json;
 
 struct Counts {
@@ -90,7 +90,10 @@ pub(super) fn tell_sets(deployment: &SharedObject, sets: &Sets, at: &Moment, pla
     if let Some(revision) = &sets.revision {
         body["metadata"]["annotations"][REVISION] = json!(revision);
     }
-    if body.as_object() == Some(deployment.tree()) {
+    if body
+        .as_object()
+        .is_some_and(|tree| same_trees(tree, deployment.tree()))
+    {
         return;
     }
     let written = Action::Update {

@@ -143,6 +143,8 @@ async fn pump(
         }
     };
     tokio::select! {
+        // What a cut held back dies with its sender.
+        biased;
         () = died => {}
         () = carry => {}
     }
