@@ -1,8 +1,10 @@
 //! What an operator can set.
 
+use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Who manages control groups; it must be the same as the container runtime's choice.
@@ -33,6 +35,8 @@ pub struct KubeletConfig {
     pub node_name: String,
     /// The node's address, as other nodes reach it.
     pub node_ip: IpAddr,
+    /// What else the node's process counts: served with the kubelet's own metrics.
+    pub metrics: Arc<Registry>,
     /// Where volumes and pod files lie.
     pub root_dir: PathBuf,
     /// The container runtime's socket.
@@ -86,6 +90,7 @@ impl KubeletConfig {
         Self {
             node_name: node_name.into(),
             node_ip,
+            metrics: Arc::default(),
             root_dir: "/var/lib/kubelet".into(),
             cri_socket: "/run/containerd/containerd.sock".into(),
             log_dir: "/var/log/pods".into(),

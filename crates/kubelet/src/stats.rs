@@ -130,5 +130,7 @@ pub async fn metrics(context: &Context) -> CriResult<String> {
         text,
         "# TYPE kubelet_node_name gauge\nkubelet_node_name{{node=\"{name}\"}} 1"
     );
+    // Writing to a text never fails.
+    let _ = prometheus_client::encoding::text::encode(&mut text, &context.config.metrics);
     Ok(text)
 }

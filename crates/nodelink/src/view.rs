@@ -4,6 +4,7 @@ use crate::proto::Known;
 use kontiki_client::{ObjectCache, resources};
 use kontiki_object::{GroupVersionResource, Object, SharedObject};
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -25,6 +26,12 @@ pub struct NodeView {
     /// All.
     pub nodes: Arc<ObjectCache>,
     synced: Arc<watch::Sender<bool>>,
+}
+
+impl fmt::Debug for NodeView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.sizes()).finish()
+    }
 }
 
 impl Default for NodeView {
@@ -92,6 +99,16 @@ impl NodeView {
         if let Some(cache) = self.cache(resource) {
             cache.remove(key);
         }
+    }
+
+    /// How many objects of each resource are here.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<(&'static str, usize)> {
+        let size = |resource: &&'static str| {
+            let cache = self.cache(resource);
+            (*resource, cache.map_or(0, |cache| cache.len()))
+        };
+        RESOURCES.iter().map(size).collect()
     }
 
     /// What is here, for a server that takes over.

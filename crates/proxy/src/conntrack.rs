@@ -6,6 +6,7 @@
 use crate::service::{Destination, Protocol, ServicePort, Traffic};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 use tokio::process::Command;
 
 /// Flows to be forgotten.
@@ -59,11 +60,14 @@ pub(crate) fn stale(
     found
 }
 
+/// Longer than the program takes for a table of a million flows.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Forgets them. Without the `conntrack` program they time out by themselves.
-pub(crate) async fn forget(flows: &BTreeSet<Stale>) {
-    for flow in flows {
+pub(crate) async fn forget(flows: BTreeSet<Stale>) {
+    for flow in &flows {
         let mut command = Command::new("conntrack");
-        command.args(["-D", "-p", "udp"]);
+        command.args(["-D", "-p", "udp"]).kill_on_drop(true);
         match flow {
             Stale::To(address, gone) => command
                 .args(["--orig-dst", &address.to_string()])
@@ -75,9 +79,18 @@ pub(crate) async fn forget(flows: &BTreeSet<Stale>) {
         command.stdout(std::process::Stdio::null());
         command.stderr(std::process::Stdio::null());
         // It fails when there is no such flow, which is as good.
-        if let Err(error) = command.status().await {
-            tracing::debug!(%error, "conntrack cannot be run; stale UDP flows will time out");
-            return;
+        match tokio::time::timeout(FORGET_TIMEOUT, command.status()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "conntrack cannot be run; stale UDP flows will time out");
+                return;
+            }
+            Err(_) => {
+                tracing::warn!(
+                    ?flow,
+                    "conntrack does not end; stale UDP flows will time out"
+                );
+            }
         }
     }
 }

@@ -3,8 +3,12 @@
 use crate::ruleset::{Family, TABLE};
 use async_trait::async_trait;
 use std::process::Stdio;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+
+/// Longer than any load takes: tens of thousands of Services need seconds.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What can go wrong with `nft`.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +16,9 @@ pub enum NftError {
     /// It could not be started.
     #[error("cannot run nft; is the package nftables installed?")]
     Start(#[source] std::io::Error),
+    /// It did not end in time, and was ended.
+    #[error("nft did not end within {} s", TIMEOUT.as_secs())]
+    Hangs,
     /// It refused the commands.
     #[error("nft refused the rules: {0}")]
     Refused(String),
@@ -40,10 +47,16 @@ impl Nft for NftCommand {
             .spawn()
             .map_err(NftError::Start)?;
         let mut input = child.stdin.take().expect("it is piped");
-        // nft reads everything before it writes, so this cannot block for ever.
-        let written = input.write_all(script.as_bytes()).await;
-        drop(input);
-        let output = child.wait_with_output().await.map_err(NftError::Start)?;
+        let run = async {
+            let written = input.write_all(script.as_bytes()).await;
+            drop(input);
+            let output = child.wait_with_output().await?;
+            std::io::Result::Ok((written, output))
+        };
+        let (written, output) = tokio::time::timeout(TIMEOUT, run)
+            .await
+            .map_err(|_| NftError::Hangs)?
+            .map_err(NftError::Start)?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
             return Err(NftError::Refused(text.chars().take(2000).collect()));

@@ -160,7 +160,10 @@ impl Proxy {
             None => stale(&BTreeMap::new(), &ports),
         };
         self.loaded = Some(Loaded { ports, rulesets });
-        forget(&flows).await;
+        if !flows.is_empty() {
+            // The next change does not wait for it.
+            tokio::spawn(forget(flows));
+        }
         Ok(is_full)
     }
 }

@@ -138,12 +138,18 @@ impl Drop for Scratch {
         };
         if std::thread::panicking() {
             // Somebody will want to know what was there.
-            let shown = match ask(&["get", "all,events", "-o", "wide"]) {
-                Ok(output) => output.stdout + &output.stderr,
-                Err(error) => error,
-            };
             let mut stderr = std::io::stderr();
-            let _ = std::io::Write::write_all(&mut stderr, shown.as_bytes());
+            for args in [
+                &["get", "all,events", "-o", "wide"][..],
+                &["get", "--raw", "/api/v1/nodes/n1/proxy/metrics"],
+                &["get", "--raw", "/api/v1/nodes/n2/proxy/metrics"],
+            ] {
+                let shown = match ask(args) {
+                    Ok(output) => output.stdout + &output.stderr,
+                    Err(error) => error,
+                };
+                let _ = std::io::Write::write_all(&mut stderr, shown.as_bytes());
+            }
         }
         let _ = ask(&["delete", "namespace", &self.namespace, "--wait=false"]);
     }

@@ -1,6 +1,7 @@
 //! `kontiki agent`: a node, put together.
 
 mod identity;
+mod metrics;
 mod node;
 
 use crate::config::AgentConfig;

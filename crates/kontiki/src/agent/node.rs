@@ -1,6 +1,7 @@
 //! The parts of a node, started and joined.
 
 use super::identity::{Facts, Identity};
+use super::metrics;
 use crate::config::AgentConfig;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
@@ -55,16 +56,14 @@ pub async fn run(config: AgentConfig, cancel: CancellationToken) -> Result<()> {
     );
     let mut tasks = JoinSet::new();
     tasks.spawn(identity.clone().keep(cancel.clone()));
-    start_kubelet(
-        &config,
-        &identity.facts,
-        address,
-        &link,
-        &endpoint,
-        &mut tasks,
-        &cancel,
-    )?;
+    let (registry, proxy_metrics) = metrics::register(link.view());
+    let mut kubelet_config = kubelet_config(&config, &identity.facts, address)?;
+    kubelet_config.metrics = Arc::new(registry);
+    start_kubelet(kubelet_config, &link, &endpoint, &mut tasks, &cancel);
+    let mut proxy = proxy_config(&config, &identity.facts)?;
+    proxy.metrics = proxy_metrics;
     start_network(&config, &identity.facts, link.view(), &mut tasks, &cancel)?;
+    start_proxy(proxy, link.view(), &mut tasks, &cancel);
     start_dns(&identity.facts, link.view(), &mut tasks, &cancel).await?;
     tracing::info!(node = config.node_name, %address, "the agent runs");
     while let Some(ended) = tasks.join_next().await {
@@ -126,40 +125,40 @@ impl Heartbeat for LinkHeartbeat {
     }
 }
 
-fn start_kubelet(
-    config: &AgentConfig,
-    facts: &Facts,
-    address: IpAddr,
-    link: &Agent,
-    endpoint: &Endpoint,
-    tasks: &mut JoinSet<()>,
-    cancel: &CancellationToken,
-) -> Result<()> {
+fn kubelet_config(config: &AgentConfig, facts: &Facts, address: IpAddr) -> Result<KubeletConfig> {
     let socket = config
         .container_runtime_endpoint
         .trim_start_matches("unix://");
-    let kubelet_config = KubeletConfig {
+    let cluster_dns = facts
+        .cluster_dns
+        .parse()
+        .context("the cluster's DNS address is malformed")?;
+    Ok(KubeletConfig {
         root_dir: config.data_dir.join("kubelet"),
         cri_socket: socket.into(),
         log_dir: config.pod_logs_dir.clone(),
         cgroup_root: config.cgroup_root.clone(),
-        cluster_dns: vec![
-            facts
-                .cluster_dns
-                .parse()
-                .context("the cluster's DNS address is malformed")?,
-        ],
+        cluster_dns: vec![cluster_dns],
         cluster_domain: facts.cluster_domain.clone(),
         max_pods: config.max_pods,
         node_labels: config.node_labels.clone(),
         ..KubeletConfig::new(config.node_name.clone(), address)
-    };
+    })
+}
+
+fn start_kubelet(
+    config: KubeletConfig,
+    link: &Agent,
+    endpoint: &Endpoint,
+    tasks: &mut JoinSet<()>,
+    cancel: &CancellationToken,
+) {
     let client = Client::new(link.api(), "kubelet");
     let source = EventSource::new("kubelet", config.node_name.clone(), EventShape::Core);
     let recorder = EventRecorder::start(client.clone(), source, Clock::system(), cancel.clone());
     let heartbeat = Arc::new(LinkHeartbeat(link.clone()));
     let kubelet = Arc::new(Kubelet::new(
-        kubelet_config,
+        config,
         client,
         link.view().clone(),
         recorder,
@@ -168,7 +167,15 @@ fn start_kubelet(
     let set = endpoint.router.set(kubelet.router());
     assert!(set.is_ok(), "the kubelet is started once");
     tasks.spawn(kubelet.run(cancel.clone()));
-    Ok(())
+}
+
+/// The addresses of all pods.
+fn pod_range(facts: &Facts) -> Result<IpNet> {
+    let cluster_cidr: Ipv4Net = facts
+        .cluster_cidr
+        .parse()
+        .context("the cluster's pod network is malformed")?;
+    Ok(IpNet::V4(cluster_cidr))
 }
 
 fn start_network(
@@ -178,10 +185,6 @@ fn start_network(
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let cluster_cidr: Ipv4Net = facts
-        .cluster_cidr
-        .parse()
-        .context("the cluster's pod network is malformed")?;
     let service_cidr: Ipv4Net = facts
         .service_cidr
         .parse()
@@ -194,7 +197,7 @@ fn start_network(
             state_directory: Some(config.data_dir.join("ipam")),
             ..CniConfig::default()
         },
-        ..NetworkConfig::new(config.node_name.clone(), vec![IpNet::V4(cluster_cidr)])
+        ..NetworkConfig::new(config.node_name.clone(), vec![pod_range(facts)?])
     };
     let (nodes, cancelled) = (view.nodes.clone(), cancel.clone());
     tasks.spawn(async move {
@@ -202,7 +205,22 @@ fn start_network(
             tracing::error!(%error, "the pod network cannot work on this machine");
         }
     });
-    let proxy = ProxyConfig::new(config.node_name.clone(), vec![IpNet::V4(cluster_cidr)]);
+    Ok(())
+}
+
+fn proxy_config(config: &AgentConfig, facts: &Facts) -> Result<ProxyConfig> {
+    Ok(ProxyConfig::new(
+        config.node_name.clone(),
+        vec![pod_range(facts)?],
+    ))
+}
+
+fn start_proxy(
+    proxy: ProxyConfig,
+    view: &NodeView,
+    tasks: &mut JoinSet<()>,
+    cancel: &CancellationToken,
+) {
     let caches = Caches {
         services: view.services.clone(),
         endpoint_slices: view.endpoint_slices.clone(),
@@ -214,7 +232,6 @@ fn start_network(
             Proxy::run(proxy, caches, Arc::new(NftCommand), cancel).await;
         }
     });
-    Ok(())
 }
 
 /// The DNS address is one of this node's own: questions never leave it.
