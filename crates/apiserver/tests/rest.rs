@@ -514,6 +514,42 @@ async fn a_body_is_about_what_the_url_names() {
 }
 
 #[tokio::test]
+async fn an_update_that_says_the_same_writes_nothing() {
+    let server = started().await;
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": "a", "labels": {"b": "c"}},
+        "addressType": "IPv4", "ports": null, "endpoints": [],
+    });
+    let (code, created) = call(&server, "POST", slices, Some(slice)).await;
+    assert_eq!(code, StatusCode::CREATED, "{created}");
+    let one = format!("{slices}/a");
+    // Empty lists are not stored: whoever says them again says nothing new, once
+    // the fields are its own.
+    let mut wish = created.clone();
+    wish["endpoints"] = json!([]);
+    wish["ports"] = json!([]);
+    wish["metadata"]["annotations"] = json!({});
+    wish["metadata"]
+        .as_object_mut()
+        .expect("a map")
+        .remove("resourceVersion");
+    let (code, owned) = call(&server, "PUT", &one, Some(wish.clone())).await;
+    assert_eq!(code, StatusCode::OK, "{owned}");
+    let version = &owned["metadata"]["resourceVersion"];
+    for wish in [owned.clone(), wish] {
+        let (code, updated) = call(&server, "PUT", &one, Some(wish)).await;
+        assert_eq!(code, StatusCode::OK, "{updated}");
+        assert_eq!(&updated["metadata"]["resourceVersion"], version);
+    }
+    let mut other = owned.clone();
+    other["metadata"]["labels"]["b"] = json!("d");
+    let (_, updated) = call(&server, "PUT", &one, Some(other)).await;
+    assert_ne!(&updated["metadata"]["resourceVersion"], version);
+}
+
+#[tokio::test]
 async fn equal_owners_are_kept_once_and_warned_about() {
     let server = started().await;
     let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "o", "uid": "u"});
