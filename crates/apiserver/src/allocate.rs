@@ -12,8 +12,9 @@ pub(crate) use cluster_ip::first as first_address;
 
 use crate::registry::{Guard, Registry, Target};
 use ipnet::IpNet;
-use kontiki_kinds::{FieldError, Path, Tree};
+use kontiki_kinds::{FieldError, Path, Tree, service};
 use kontiki_object::{Status, Value};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// What is given out.
@@ -53,7 +54,60 @@ fn invalid(target: &Target, field: &str, value: Value, why: &str) -> Status {
     crate::error::invalid(&target.kind, &target.name, vec![complaint])
 }
 
+/// A node port that two ports of a new Service name: they must be one port for
+/// two protocols to share it.
+fn check_shared_ports(target: &Target, new: &Tree) -> Result<(), Status> {
+    let listed = new
+        .get("spec")
+        .and_then(|spec| spec.get("ports"))
+        .and_then(Value::as_array);
+    let number = |port: &Value, field: &str| port.get(field).and_then(Value::as_u64);
+    let mut taken = BTreeMap::new();
+    for (at, port) in listed.into_iter().flatten().enumerate() {
+        let Some(wish) = number(port, "nodePort").filter(|wish| *wish != 0) else {
+            continue;
+        };
+        let own = number(port, "port");
+        if *taken.entry(wish).or_insert(own) != own {
+            let why = "provided port is already allocated";
+            let field = format!("ports[{at}].nodePort");
+            return Err(invalid(target, &field, wish.into(), why));
+        }
+    }
+    Ok(())
+}
+
 impl Allocator {
+    /// Completes a Service that came in, before its strategy sees it: what an
+    /// update leaves out, and the families of its addresses.
+    ///
+    /// # Errors
+    /// 422 if the families cannot be had.
+    pub(crate) fn prepare(
+        &self,
+        target: &Target,
+        new: &mut Tree,
+        old: Option<&Tree>,
+    ) -> Result<(), Status> {
+        if !is_service(target) {
+            return Ok(());
+        }
+        if let Some(old) = old {
+            service::carry_over(new, old);
+        }
+        service::join_cluster_ips(new, old);
+        let family = match self.service_cidr {
+            IpNet::V4(_) => "IPv4",
+            IpNet::V6(_) => "IPv6",
+        };
+        service::settle_families(new, old, &[family])
+            .map_err(|errors| crate::error::invalid(&target.kind, &target.name, errors))?;
+        if old.is_none() {
+            check_shared_ports(target, new)?;
+        }
+        Ok(())
+    }
+
     /// Gives a new Service what it needs; answers what else to write.
     ///
     /// # Errors

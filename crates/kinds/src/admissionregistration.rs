@@ -1,5 +1,9 @@
 //! The kinds of the group `admissionregistration.k8s.io`.
 
+mod checks;
+mod policies;
+mod webhooks;
+
 pub(crate) mod mutating_admission_policy;
 pub(crate) mod mutating_admission_policy_binding;
 pub(crate) mod mutating_webhook_configuration;

@@ -479,3 +479,24 @@ pub(crate) fn csr_condition(o: &Tree) -> Value {
     }
     shown.into()
 }
+
+/// What a quota has used of what it allows: requests, or limits.
+pub(crate) fn quota(o: &Tree, limits: bool) -> Value {
+    let status = map(o, "status");
+    let part = |field: &str| status.and_then(|status| map(status, field));
+    let used = |name: &str| {
+        part("used").map_or("0", |used| match text(used, name) {
+            "" => "0",
+            amount => amount,
+        })
+    };
+    let hard = part("hard").into_iter().flatten();
+    let texts: Vec<String> = hard
+        .filter(|(name, _)| name.starts_with("limits.") == limits)
+        .map(|(name, most)| {
+            let most = most.as_str().unwrap_or_default();
+            format!("{name}: {}/{most}", used(name))
+        })
+        .collect();
+    texts.join(", ").into()
+}

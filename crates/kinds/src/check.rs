@@ -2,9 +2,11 @@
 
 use crate::Tree;
 use crate::field::{FieldError, FieldErrors, Path};
+use crate::ip;
 use crate::meta;
 use crate::names;
 use crate::tree::{map, maps, number, text};
+use crate::view::{TextRule, View};
 use kontiki_object::{LabelSelector, Value};
 
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
@@ -87,6 +89,78 @@ pub(crate) fn selector(errors: &mut FieldErrors, selector: Option<&Value>, path:
             let path = path.child("values").index(index);
             texts(errors, &path, value, names::is_label_value(value));
         }
+    }
+}
+
+/// The name of a signer of certificates: a domain and a path.
+pub(crate) fn signer_name(errors: &mut FieldErrors, name: &str, path: &Path) {
+    if name.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    let Some((domain, rest)) = name.split_once('/').filter(|(_, rest)| !rest.contains('/')) else {
+        let why = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        errors.push(FieldError::invalid(path, name, why));
+        return;
+    };
+    if domain.len() > 253 {
+        errors.push(FieldError::too_long(path, 253));
+    }
+    let rules: [(&str, TextRule); 2] = [
+        (domain, names::is_dns1123_label),
+        (rest, names::is_dns1123_subdomain),
+    ];
+    for (part, rule) in rules {
+        let bad = part.split('.').find(|label| !rule(label).is_empty());
+        for text in bad.map(rule).into_iter().flatten() {
+            let why = format!("validating label \"{}\": {text}", bad.unwrap_or_default());
+            errors.push(FieldError::invalid(path, part, why));
+        }
+        if part == domain && !domain.contains('.') {
+            let why = "should be a domain with at least two segments separated by dots";
+            errors.push(FieldError::invalid(path, domain, why));
+        }
+    }
+    // A domain, a path of a label and a subdomain, and what is between them.
+    const LENGTH_MAX: usize = 253 + 1 + (253 + 63 + 1);
+    if name.len() > LENGTH_MAX {
+        errors.push(FieldError::too_long(path, LENGTH_MAX));
+    }
+}
+
+/// A host by its name, not its address.
+pub(crate) fn host_name(errors: &mut FieldErrors, holder: &View<'_>, field: &str) {
+    let name = holder.text(field);
+    if name.is_empty() {
+        return;
+    }
+    holder.name(errors, field, names::is_dns1123_subdomain);
+    if ip::sloppy(name).is_some() {
+        holder.invalid(errors, field, "must be a DNS name, not an IP address");
+    }
+}
+
+/// A path below a domain, for instance `acme.io/foo`.
+pub(crate) fn domain_prefixed_path(errors: &mut FieldErrors, value: &str, path: &Path) {
+    if value.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    let parts = value.split_once('/');
+    let Some((domain, rest)) =
+        parts.filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty())
+    else {
+        let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        errors.push(FieldError::invalid(path, value, why));
+        return;
+    };
+    for text in names::is_dns1123_subdomain(domain) {
+        errors.push(FieldError::invalid(path, domain, text));
+    }
+    let in_path = |b: u8| b.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:".contains(&b);
+    if !rest.bytes().all(in_path) {
+        let why = names::regex_text("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+", &[]);
+        errors.push(FieldError::invalid(path, rest, why));
     }
 }
 

@@ -31,6 +31,13 @@ impl Path {
         }
     }
 
+    /// What this is a field or entry of; the root of a top-level field.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        let end = self.0.rfind(['.', '[']).unwrap_or_default();
+        Self(self.0[..end].to_owned())
+    }
+
     /// The entry `index` of this list.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
@@ -133,7 +140,7 @@ pub type FieldErrors = Vec<FieldError>;
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => quote(text),
-        other => other.to_string(),
+        other => crate::go_form::escaped(other.to_string()),
     }
 }
 
@@ -246,6 +253,34 @@ impl FieldError {
         let unit = if max == 1 { "item" } else { "items" };
         let detail = format!("must have at most {max} {unit}");
         Self::build(ErrorKind::TooMany, path, Some(actual.to_string()), &detail)
+    }
+
+    /// The list has `actual` items, which is less than `min`.
+    #[must_use]
+    pub fn too_few(path: &Path, actual: usize, min: usize) -> Self {
+        let unit = if min == 1 { "item" } else { "items" };
+        let detail = format!("must have at least {min} {unit}");
+        Self::build(ErrorKind::TooFew, path, Some(actual.to_string()), &detail)
+    }
+
+    /// The same complaint with a reason that its kind has no room for.
+    #[must_use]
+    pub fn because(mut self, detail: &str) -> Self {
+        self.message.push_str(": ");
+        self.message.push_str(detail);
+        self
+    }
+
+    /// The value is shown as it is given, in the form of the server's own types.
+    #[must_use]
+    pub fn invalid_shown(path: &Path, shown: String, detail: impl AsRef<str>) -> Self {
+        Self::build(ErrorKind::Invalid, path, Some(shown), detail.as_ref())
+    }
+
+    /// The same for a value that may occur once only.
+    #[must_use]
+    pub fn duplicate_shown(path: &Path, shown: String) -> Self {
+        Self::build(ErrorKind::Duplicate, path, Some(shown), "")
     }
 
     /// Nothing that the caller did.

@@ -17,11 +17,16 @@ pub mod names;
 pub mod strategy;
 pub mod table;
 
+mod amounts;
 mod cells;
 mod check;
+mod go_form;
+mod go_json;
+mod ip;
 mod list;
 mod rules;
 mod tree;
+mod view;
 
 mod admissionregistration;
 mod apiextensions;
@@ -45,11 +50,19 @@ mod resource;
 mod scheduling;
 mod storage;
 
+/// What services' fields follow from.
+pub mod service {
+    pub use crate::core::service_fields::{
+        Family, carry_over, cluster_ips, join_cluster_ips, settle_families, wanted_families,
+        wants_health_port, wants_node_ports,
+    };
+}
+
 pub use field::{ErrorKind, FieldError, FieldErrors, Path};
 pub use kind::{Conversion, Kind, SelectableField, Storage, Subresource};
 pub use list::{all, find, find_kind};
 pub use strategy::{
-    Context, DeleteOptions, GarbageCollection, Grace, NameRule, Requester, Strategy,
+    Context, DeleteOptions, GarbageCollection, Grace, MetadataChecks, NameRule, Requester, Strategy,
 };
 pub use table::{Cell, CellContext, Column};
 

@@ -27,6 +27,9 @@ pub fn before_create(
     strategy.prepare_for_create(context, object);
     let path = Path::new("metadata");
     let mut errors = meta::validate(object, kind.namespaced, strategy.name_rule(), &path);
+    if strategy.metadata_checks().standard_finalizers {
+        errors.extend(meta::validate_standard_finalizers(object, &path));
+    }
     errors.extend(strategy.validate(context, object));
     if errors.is_empty() {
         errors = meta::validate(object, kind.namespaced, names::path_segment, &path);
@@ -72,6 +75,7 @@ pub fn before_update(
     let path = Path::new("metadata");
     let mut errors = meta::validate(new, kind.namespaced, names::path_segment, &path);
     errors.extend(meta::validate_update(new, old, &path));
+    errors.extend(repeated_metadata_checks(kind, subresource, new, old));
     errors.extend(match subresource {
         "" => strategy.validate_update(context, new, old),
         "status" => strategy.validate_status_update(context, new, old),
@@ -84,6 +88,28 @@ pub fn before_update(
         "" => strategy.warnings(new, Some(old)),
         _ => Vec::new(),
     })
+}
+
+/// Upstream's kinds check metadata themselves although every update does, and
+/// tell what they find as causes of their own.
+fn repeated_metadata_checks(kind: &Kind, subresource: &str, new: &Tree, old: &Tree) -> FieldErrors {
+    let checks = kind.strategy.metadata_checks();
+    let path = Path::new("metadata");
+    let mut errors = FieldErrors::new();
+    if checks.again_on_update {
+        errors.extend(meta::validate_update(new, old, &path));
+        if checks.standard_finalizers {
+            errors.extend(meta::validate_standard_finalizers(new, &path));
+        }
+    }
+    if checks.as_new_on_update && subresource.is_empty() {
+        let rule = kind.strategy.name_rule();
+        errors.extend(meta::validate(new, kind.namespaced, rule, &path));
+        if checks.standard_finalizers {
+            errors.extend(meta::validate_standard_finalizers(new, &path));
+        }
+    }
+    errors
 }
 
 /// What a deletion leads to.

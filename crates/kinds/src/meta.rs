@@ -187,6 +187,29 @@ fn validate_finalizers(finalizers: &[Value], path: &Path, errors: &mut FieldErro
     }
 }
 
+/// Complaints about a finalizer that has no domain and is not Kubernetes' own.
+#[must_use]
+pub fn validate_standard_finalizer(name: &str, path: &Path) -> FieldErrors {
+    let is_known = matches!(name, "kubernetes" | "orphan" | "foregroundDeletion");
+    if name.contains('/') || is_known {
+        return FieldErrors::new();
+    }
+    let why = "name is neither a standard finalizer name nor is it fully qualified";
+    vec![FieldError::invalid(path, name, why)]
+}
+
+/// The same for every finalizer of an object.
+#[must_use]
+pub fn validate_standard_finalizers(object: &Tree, path: &Path) -> FieldErrors {
+    let empty = Value::Null;
+    let meta = object.get("metadata").unwrap_or(&empty);
+    let path = path.child("finalizers");
+    let all = list(meta, "finalizers").iter().filter_map(Value::as_str);
+    all.enumerate()
+        .flat_map(|(index, name)| validate_standard_finalizer(name, &path.index(index)))
+        .collect()
+}
+
 fn validate_managed_fields(entries: &[Value], path: &Path, errors: &mut FieldErrors) {
     for (index, entry) in entries.iter().enumerate() {
         let path = path.index(index);

@@ -46,6 +46,70 @@ pub fn is_dns1123_subdomain(value: &str) -> Vec<String> {
     texts
 }
 
+/// A DNS subdomain whose labels may contain underscores, as search domains have.
+#[must_use]
+pub fn is_dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
+    const TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
+    const REGEX: &str = "[a-z0-9_]([-_a-z0-9]*[a-z0-9])?(\\.[a-z0-9_]([-_a-z0-9]*[a-z0-9])?)*";
+    let mut texts = Vec::new();
+    if value.len() > 253 {
+        texts.push(max_characters_text(253));
+    }
+    let is_label = |label: &str| {
+        let inside = |b: u8| is_lower_alnum(b) || matches!(b, b'-' | b'_');
+        let bytes = label.as_bytes();
+        let first = bytes
+            .first()
+            .is_some_and(|b| is_lower_alnum(*b) || *b == b'_');
+        let last = bytes.last().is_some_and(|b| is_lower_alnum(*b)) || label == "_";
+        first && last && label.bytes().all(inside)
+    };
+    if !value.split('.').all(is_label) {
+        texts.push(regex_text(TEXT, REGEX, &["example.com"]));
+    }
+    texts
+}
+
+/// The name of an HTTP header.
+#[must_use]
+pub fn is_http_header_name(value: &str) -> Vec<String> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-');
+    if !value.is_empty() && value.bytes().all(fine) {
+        Vec::new()
+    } else {
+        vec![regex_text(
+            "a valid HTTP header must consist of alphanumeric characters or '-'",
+            "[-A-Za-z0-9]+",
+            &["X-Header-Name"],
+        )]
+    }
+}
+
+/// An identifier of the C language.
+#[must_use]
+pub fn is_c_identifier(value: &str) -> Vec<String> {
+    let starts = value
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let inside = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if starts && value.bytes().all(inside) {
+        Vec::new()
+    } else {
+        vec![regex_text(
+            "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'",
+            "[A-Za-z_][A-Za-z0-9_]*",
+            &["my_name", "MY_NAME", "MyName"],
+        )]
+    }
+}
+
+/// A name that fits into a path: [`path_segment`] as a plain rule.
+#[must_use]
+pub fn is_path_segment(value: &str) -> Vec<String> {
+    path_segment(value, false)
+}
+
 /// A DNS subdomain that may begin with a wildcard label.
 #[must_use]
 pub fn is_wildcard_dns1123_subdomain(value: &str) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! The kinds of the group `networking.k8s.io`.
 
+mod checks;
 pub(crate) mod ingress;
 pub(crate) mod ingress_class;
 pub(crate) mod ip_address;

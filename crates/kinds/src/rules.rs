@@ -6,7 +6,7 @@ use crate::field::FieldErrors;
 use crate::meta;
 use crate::names;
 use crate::strategy::{
-    Context, DeleteOptions, GarbageCollection, Grace, NameRule, Plain, Strategy,
+    Context, DeleteOptions, GarbageCollection, Grace, MetadataChecks, NameRule, Plain, Strategy,
 };
 use kontiki_object::Value;
 use std::sync::Arc;
@@ -39,6 +39,12 @@ pub(crate) struct Rules {
     pub validate_update: fn(&Tree, &Tree) -> FieldErrors,
     /// Complaints about a change of the status.
     pub validate_status: fn(&Tree, &Tree) -> FieldErrors,
+    /// Complaints about a change of a subresource beside `status`.
+    pub validate_subresource: fn(&str, &Tree, &Tree) -> FieldErrors,
+    /// Whether an update checks the metadata as that of a new object as well.
+    pub revalidates_meta: bool,
+    /// Whether finalizers without a domain must be Kubernetes' own.
+    pub standard_finalizers: bool,
     /// What to warn about.
     pub warnings: fn(&Tree, Option<&Tree>) -> Vec<String>,
     /// Whether an update may create.
@@ -66,6 +72,9 @@ impl Rules {
         validate_create: |_| FieldErrors::new(),
         validate_update: |_, _| FieldErrors::new(),
         validate_status: |_, _| FieldErrors::new(),
+        validate_subresource: |_, _, _| FieldErrors::new(),
+        revalidates_meta: false,
+        standard_finalizers: true,
         warnings: |_, _| Vec::new(),
         create_on_update: false,
         unconditional_update: true,
@@ -155,12 +164,20 @@ impl Strategy for Rules {
 
     fn validate_subresource_update(
         &self,
-        _subresource: &str,
+        subresource: &str,
         _context: &Context<'_>,
-        _new: &Tree,
-        _old: &Tree,
+        new: &Tree,
+        old: &Tree,
     ) -> FieldErrors {
-        FieldErrors::new()
+        (self.validate_subresource)(subresource, new, old)
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks {
+            again_on_update: true,
+            as_new_on_update: self.revalidates_meta,
+            standard_finalizers: self.standard_finalizers,
+        }
     }
 
     fn warnings(&self, new: &Tree, old: Option<&Tree>) -> Vec<String> {

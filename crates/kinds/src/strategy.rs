@@ -58,6 +58,18 @@ pub enum GarbageCollection {
     Unsupported,
 }
 
+/// Which of upstream's checks of metadata a kind goes through beside those that
+/// every object does; each tells its own cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetadataChecks {
+    /// Changes are checked by the kind's own validation once more.
+    pub again_on_update: bool,
+    /// An update is checked as a new object would be.
+    pub as_new_on_update: bool,
+    /// Finalizers without a domain must be Kubernetes' own.
+    pub standard_finalizers: bool,
+}
+
 /// What happens to the objects of a kind on a write. Every method works on the
 /// stored form; the defaults are right for a kind with an optional `status`
 /// subresource and nothing special.
@@ -138,6 +150,11 @@ pub trait Strategy: Send + Sync {
     ) -> FieldErrors {
         let _ = subresource;
         self.validate_update(context, new, old)
+    }
+
+    /// Further checks of metadata.
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::default()
     }
 
     /// What to warn the caller about; `old` is absent on create.

@@ -133,7 +133,7 @@ impl Allocator {
                 write(new, address);
             } else {
                 for text in wished.iter().filter(|text| !had.contains(text)) {
-                    guards.push(self.take_wished(registry, target, text)?);
+                    guards.push(self.take_wished(registry, target, text, &wished)?);
                 }
                 if let [only] = &wished[..]
                     && let Ok(address) = only.parse()
@@ -160,9 +160,10 @@ impl Allocator {
         registry: &Registry,
         target: &Target,
         wish: &str,
+        all: &[String],
     ) -> Result<Guard, Status> {
         let refuse = |why: String| {
-            let shown = Value::from(vec![wish]);
+            let shown = Value::from(all);
             invalid(
                 target,
                 "clusterIPs",

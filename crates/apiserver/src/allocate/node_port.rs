@@ -1,11 +1,11 @@
 //! Node ports: one bitmap for the whole cluster, as upstream keeps it.
 
-use super::{Allocator, invalid, spec, text};
+use super::{Allocator, invalid, spec};
 use crate::error;
 use crate::registry::{Guard, Registry, Target};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kontiki_kinds::Tree;
+use kontiki_kinds::{Tree, service};
 use kontiki_object::{Status, Value};
 use kontiki_schema::protobuf;
 use kontiki_store::{KeyRange, Op, PutRequest, RangeRequest, Revision};
@@ -39,23 +39,6 @@ fn ports_of(tree: &Tree) -> BTreeSet<u16> {
         .collect()
 }
 
-fn wants_ports(tree: &Tree) -> bool {
-    match text(tree, "type") {
-        "NodePort" => true,
-        "LoadBalancer" => {
-            let wish = tree
-                .get("spec")
-                .and_then(|spec| spec.get("allocateLoadBalancerNodePorts"));
-            wish.and_then(Value::as_bool) != Some(false)
-        }
-        _ => false,
-    }
-}
-
-fn wants_health_port(tree: &Tree) -> bool {
-    text(tree, "type") == "LoadBalancer" && text(tree, "externalTrafficPolicy") == "Local"
-}
-
 fn lacks_port(tree: &Tree) -> bool {
     let listed = tree
         .get("spec")
@@ -68,8 +51,8 @@ fn lacks_port(tree: &Tree) -> bool {
     let health = tree
         .get("spec")
         .and_then(|spec| spec.get("healthCheckNodePort"));
-    (wants_ports(tree) && lacks)
-        || (wants_health_port(tree) && health.and_then(Value::as_u64).unwrap_or(0) == 0)
+    (service::wants_node_ports(tree) && lacks)
+        || (service::wants_health_port(tree) && health.and_then(Value::as_u64).unwrap_or(0) == 0)
 }
 
 impl Allocator {
@@ -116,10 +99,12 @@ impl Allocator {
             .into_iter()
             .flatten()
             .position(|entry| entry["nodePort"] == port);
-        let field = at.map_or_else(
-            || "healthCheckNodePort".to_owned(),
-            |at| format!("ports[{at}].nodePort"),
-        );
+        let Some(at) = at else {
+            return Status::internal(format!(
+                "failed to allocate requested HealthCheck NodePort {port}: {why}"
+            ));
+        };
+        let field = format!("ports[{at}].nodePort");
         invalid(target, &field, port.into(), why)
     }
 
@@ -136,7 +121,8 @@ impl Allocator {
     }
 
     fn fill(&self, ports: &mut Ports, new: &mut Tree) -> Result<(), Status> {
-        let (listed, health) = (wants_ports(new), wants_health_port(new));
+        let listed = service::wants_node_ports(new);
+        let health = service::wants_health_port(new);
         let Some(spec) = spec(new) else {
             return Ok(());
         };

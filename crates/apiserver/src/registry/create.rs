@@ -250,6 +250,7 @@ impl Registry {
         target.name = meta_text(&tree, "name");
         fill_system_fields(context, &mut tree);
         codec::to_stored(kind, &mut tree);
+        self.allocator.prepare(&target, &mut tree, None)?;
         let warnings = lifecycle::before_create(kind, &context.strategy(), &mut tree)
             .map_err(|errors| error::invalid(kind, &target.name, errors))?;
         for warning in warnings {

@@ -192,6 +192,7 @@ impl Registry {
         let mut new = shape(kind, wish)?;
         codec::to_stored(kind, &mut new);
         let old = existing.object.tree();
+        self.allocator.prepare(target, &mut new, Some(old))?;
         let warnings = lifecycle::before_update(
             kind,
             &context.strategy(),

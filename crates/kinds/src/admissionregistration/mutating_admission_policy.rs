@@ -1,29 +1,74 @@
 //! `admissionregistration.k8s.io/v1` `MutatingAdmissionPolicy`.
 
-use crate::kind::texts;
-use crate::rules::Rules;
+use super::policies::{self, conditions, count, expression, policy_defaults};
+use crate::Tree;
+use crate::field::{FieldError, FieldErrors};
+use crate::table::Column;
+use crate::view::View;
 use crate::{Kind, Storage};
 
 pub(crate) fn kind() -> Kind {
+    let counted = Column::new(
+        "Mutations",
+        "integer",
+        "Mutation indicates the number of mutations rules defined in this configuration",
+        |o, _| count(o, "mutations"),
+    );
     Kind {
         // Upstream still writes the beta form.
         storage: Some(Storage::new(
             "/registry/mutatingadmissionpolicies".into(),
             "admissionregistration.k8s.io/v1beta1".into(),
         )),
-        categories: texts(&["api-extensions"]),
-        defaults: super::validating_admission_policy::policy_defaults,
-        strategy: Rules {
-            generation: &["spec"],
-            unconditional_update: false,
-            ..Rules::PLAIN
-        }
-        .strategy(),
-        ..Kind::cluster(
-            "admissionregistration.k8s.io",
-            "v1",
+        ..policies::policy(
             "MutatingAdmissionPolicy",
             "mutatingadmissionpolicies",
+            policy_defaults,
+            validate,
+            policies::policy_columns(counted),
         )
+    }
+}
+
+/// The types of patches and the field that each is in.
+const PATCHES: [(&str, &str); 2] = [
+    ("ApplyConfiguration", "applyConfiguration"),
+    ("JSONPatch", "jsonPatch"),
+];
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let spec = View::of(object, "spec");
+    conditions(&mut errors, &spec);
+    if spec.list("mutations").is_empty() {
+        let why = "mutations must contain at least one item";
+        errors.push(FieldError::required(&spec.at("mutations"), why));
+    }
+    for one in spec.maps("mutations") {
+        mutation(&mut errors, &one);
+    }
+    spec.required_one_of(&mut errors, "reinvocationPolicy", &["IfNeeded", "Never"]);
+    errors
+}
+
+fn mutation(errors: &mut FieldErrors, one: &View<'_>) {
+    let kind = one.text("patchType");
+    one.required_one_of(errors, "patchType", &PATCHES.map(|(kind, _)| kind));
+    let Some((_, field)) = PATCHES.iter().find(|(known, _)| *known == kind) else {
+        return;
+    };
+    match one.map(field) {
+        Some(patch) => expression(errors, &patch, "expression"),
+        None => {
+            let why = format!("must be specified when patchType is {kind}");
+            errors.push(FieldError::required(&one.at(field), why));
+        }
+    }
+    for (_, other) in PATCHES.iter().filter(|(known, _)| *known != kind) {
+        if one.has(other) {
+            let why = format!("must not be specified when patchType is {kind}");
+            let shown = format!("{{{other}}}");
+            errors.push(FieldError::invalid(&one.at(other), shown, why));
+        }
     }
 }

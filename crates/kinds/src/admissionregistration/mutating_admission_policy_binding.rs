@@ -1,7 +1,6 @@
 //! `admissionregistration.k8s.io/v1` `MutatingAdmissionPolicyBinding`.
 
-use crate::kind::texts;
-use crate::rules::Rules;
+use super::policies::{self, binding_columns, binding_defaults, validate_binding};
 use crate::{Kind, Storage};
 
 pub(crate) fn kind() -> Kind {
@@ -11,19 +10,12 @@ pub(crate) fn kind() -> Kind {
             "/registry/mutatingadmissionpolicybindings".into(),
             "admissionregistration.k8s.io/v1beta1".into(),
         )),
-        categories: texts(&["api-extensions"]),
-        defaults: super::validating_admission_policy_binding::binding_defaults,
-        strategy: Rules {
-            generation: &["spec"],
-            unconditional_update: false,
-            ..Rules::PLAIN
-        }
-        .strategy(),
-        ..Kind::cluster(
-            "admissionregistration.k8s.io",
-            "v1",
+        ..policies::policy(
             "MutatingAdmissionPolicyBinding",
             "mutatingadmissionpolicybindings",
+            binding_defaults,
+            validate_binding,
+            binding_columns(),
         )
     }
 }

@@ -1,24 +1,14 @@
 //! `admissionregistration.k8s.io/v1` `MutatingWebhookConfiguration`.
 
+use super::webhooks;
 use crate::Kind;
 use crate::Tree;
-use crate::kind::texts;
-use crate::rules::Rules;
 use crate::tree::{default, maps_mut};
 
 pub(crate) fn kind() -> Kind {
     Kind {
-        categories: texts(&["api-extensions"]),
         defaults,
-        strategy: Rules {
-            generation: &["webhooks"],
-            unconditional_update: false,
-            ..Rules::PLAIN
-        }
-        .strategy(),
-        ..Kind::cluster(
-            "admissionregistration.k8s.io",
-            "v1",
+        ..webhooks::configuration(
             "MutatingWebhookConfiguration",
             "mutatingwebhookconfigurations",
         )
@@ -26,7 +16,7 @@ pub(crate) fn kind() -> Kind {
 }
 
 fn defaults(object: &mut Tree) {
-    super::validating_webhook_configuration::webhook_defaults(object);
+    webhooks::defaults(object);
     for webhook in maps_mut(object, "webhooks") {
         default(webhook, "reinvocationPolicy", "Never");
     }

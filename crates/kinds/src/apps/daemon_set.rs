@@ -9,7 +9,7 @@ use crate::field::{FieldError, FieldErrors, Path};
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::table::Column;
-use crate::tree::{at, default, list_at, make, map, number_at, text};
+use crate::tree::{at, default, make, map, number_at, text};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -20,7 +20,7 @@ pub(crate) fn kind() -> Kind {
         defaults,
         strategy: Rules {
             validate,
-            validate_update,
+            validate_update: super::keeps_selector,
             generation: &["spec"],
             ..Rules::PLAIN
         }
@@ -44,6 +44,7 @@ fn defaults(object: &mut Tree) {
 }
 
 fn columns() -> Vec<Column> {
+    let [containers, images] = super::container_columns();
     vec![
         Column::name(),
         Column::new("Desired", "integer", "The total number of nodes that should be running the daemon pod (including nodes correctly running the daemon pod). More info: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/", |o, _| number_at(o, &["status", "desiredNumberScheduled"]).into()),
@@ -53,8 +54,8 @@ fn columns() -> Vec<Column> {
         Column::new("Available", "integer", "The number of nodes that should be running the daemon pod and have one or more of the daemon pod running and available (ready for at least spec.minReadySeconds)", |o, _| number_at(o, &["status", "numberAvailable"]).into()),
         Column::new("Node Selector", "string", "NodeSelector is a selector which must be true for the pod to fit on a node. Selector which must match a node's labels for the pod to be scheduled on that node. More info: https://kubernetes.io/docs/concepts/configuration/assign-pod-node/", |o, _| cells::pairs(at(o, &["spec", "template", "spec", "nodeSelector"]))),
         Column::age(),
-        Column::new("Containers", "string", "Names of each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "name")).wide(),
-        Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "image")).wide(),
+        containers,
+        images,
         Column::new("Selector", "string", "A label query over pods that are managed by the daemon set. Must match in order to be controlled. It must match the pod template's labels. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors", |o, _| cells::selector(at(o, &["spec", "selector"]))).wide(),
     ]
 }
@@ -65,7 +66,7 @@ fn validate(object: &Tree) -> FieldErrors {
     let spec = map(object, "spec").unwrap_or(&empty);
     let path = Path::new("spec");
     check::workload_selector(&mut errors, spec, "daemonset", &path);
-    pod_validate::lasting_template(&mut errors, spec, &path);
+    pod_validate::lasting_template(&mut errors, spec, "DaemonSet", &path);
     check::not_negative(&mut errors, spec, &["minReadySeconds"], &path);
     let at = path.child("updateStrategy");
     if let Some(strategy) = map(spec, "updateStrategy") {
@@ -102,15 +103,4 @@ fn validate_rolling(errors: &mut FieldErrors, rolling: &Tree, path: &Path) {
         }
         _ => {}
     }
-}
-
-fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
-    let mut errors = FieldErrors::new();
-    let empty = Tree::new();
-    let (new, old) = (
-        map(new, "spec").unwrap_or(&empty),
-        map(old, "spec").unwrap_or(&empty),
-    );
-    check::immutable(&mut errors, new, old, &["selector"], &Path::new("spec"));
-    errors
 }

@@ -9,7 +9,7 @@ use crate::field::{FieldError, FieldErrors, Path};
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::table::Column;
-use crate::tree::{at, default, list_at, make, map, number, number_at, text};
+use crate::tree::{at, default, make, map, number, number_at, text};
 use crate::{Kind, Subresource};
 use kontiki_object::Value;
 
@@ -21,7 +21,7 @@ pub(crate) fn kind() -> Kind {
         defaults,
         strategy: Rules {
             validate,
-            validate_update,
+            validate_update: super::keeps_selector,
             generation: &["spec"],
             generation_annotations: true,
             ..Rules::PLAIN
@@ -48,14 +48,15 @@ fn defaults(object: &mut Tree) {
 }
 
 fn columns() -> Vec<Column> {
+    let [containers, images] = super::container_columns();
     vec![
         Column::name(),
         Column::new("Ready", "string", "Number of the pod with ready state", |o, _| cells::ratio(o, "readyReplicas", "replicas")),
         Column::new("Up-to-date", "string", "Total number of non-terminating pods targeted by this deployment that have the desired template spec.", |o, _| number_at(o, &["status", "updatedReplicas"]).into()),
         Column::new("Available", "string", "Total number of available non-terminating pods (ready for at least minReadySeconds) targeted by this deployment.", |o, _| number_at(o, &["status", "availableReplicas"]).into()),
         Column::age(),
-        Column::new("Containers", "string", "Names of each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "name")).wide(),
-        Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "image")).wide(),
+        containers,
+        images,
         Column::new("Selector", "string", "Label selector for pods. Existing ReplicaSets whose pods are selected by this will be the ones affected by this deployment. It must match the pod template's labels.", |o, _| cells::selector(at(o, &["spec", "selector"]))).wide(),
     ]
 }
@@ -67,7 +68,7 @@ fn validate(object: &Tree) -> FieldErrors {
     let path = Path::new("spec");
     check::not_negative(&mut errors, spec, &["replicas"], &path);
     check::workload_selector(&mut errors, spec, "deployment", &path);
-    pod_validate::lasting_template(&mut errors, spec, &path);
+    pod_validate::lasting_template(&mut errors, spec, "Deployment", &path);
     let at = path.child("strategy");
     if let Some(strategy) = map(spec, "strategy") {
         validate_strategy(&mut errors, strategy, &at);
@@ -126,15 +127,4 @@ fn validate_strategy(errors: &mut FieldErrors, strategy: &Tree, path: &Path) {
             errors.push(FieldError::not_supported(path, shown, &supported));
         }
     }
-}
-
-fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
-    let mut errors = FieldErrors::new();
-    let empty = Tree::new();
-    let (new, old) = (
-        map(new, "spec").unwrap_or(&empty),
-        map(old, "spec").unwrap_or(&empty),
-    );
-    check::immutable(&mut errors, new, old, &["selector"], &Path::new("spec"));
-    errors
 }

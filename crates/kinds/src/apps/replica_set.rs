@@ -9,7 +9,7 @@ use crate::field::{FieldErrors, Path};
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::table::Column;
-use crate::tree::{at, default, list_at, make, map, number_at};
+use crate::tree::{at, default, make, map, number_at};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -20,7 +20,7 @@ pub(crate) fn kind() -> Kind {
         defaults,
         strategy: Rules {
             validate,
-            validate_update,
+            validate_update: super::keeps_selector,
             generation: &["spec"],
             ..Rules::PLAIN
         }
@@ -37,14 +37,15 @@ fn defaults(object: &mut Tree) {
 }
 
 fn columns() -> Vec<Column> {
+    let [containers, images] = super::container_columns();
     vec![
         Column::name(),
         Column::new("Desired", "integer", "Replicas is the number of desired pods. This is a pointer to distinguish between explicit zero and unspecified. Defaults to 1. More info: https://kubernetes.io/docs/concepts/workloads/controllers/replicaset", |o, _| number_at(o, &["spec", "replicas"]).into()),
         Column::new("Current", "integer", "Replicas is the most recently observed number of non-terminating pods. More info: https://kubernetes.io/docs/concepts/workloads/controllers/replicaset", |o, _| number_at(o, &["status", "replicas"]).into()),
         Column::new("Ready", "integer", "The number of non-terminating pods targeted by this ReplicaSet with a Ready Condition.", |o, _| number_at(o, &["status", "readyReplicas"]).into()),
         Column::age(),
-        Column::new("Containers", "string", "Names of each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "name")).wide(),
-        Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "image")).wide(),
+        containers,
+        images,
         Column::new("Selector", "string", "Selector is a label query over pods that should match the replica count. Label keys and values that must match in order to be controlled by this replica set. It must match the pod template's labels. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors", |o, _| cells::selector(at(o, &["spec", "selector"]))).wide(),
     ]
 }
@@ -56,17 +57,6 @@ fn validate(object: &Tree) -> FieldErrors {
     let path = Path::new("spec");
     check::not_negative(&mut errors, spec, &["replicas", "minReadySeconds"], &path);
     check::workload_selector(&mut errors, spec, "ReplicaSet", &path);
-    pod_validate::lasting_template(&mut errors, spec, &path);
-    errors
-}
-
-fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
-    let mut errors = FieldErrors::new();
-    let empty = Tree::new();
-    let (new, old) = (
-        map(new, "spec").unwrap_or(&empty),
-        map(old, "spec").unwrap_or(&empty),
-    );
-    check::immutable(&mut errors, new, old, &["selector"], &Path::new("spec"));
+    pod_validate::lasting_template(&mut errors, spec, "ReplicaSet", &path);
     errors
 }

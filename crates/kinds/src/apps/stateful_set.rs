@@ -149,7 +149,7 @@ fn validate(object: &Tree) -> FieldErrors {
         check::texts(&mut errors, &path.child("serviceName"), service, complaints);
     }
     check::workload_selector(&mut errors, spec, "statefulset", &path);
-    pod_validate::lasting_template(&mut errors, &with_claims(spec), &path);
+    pod_validate::lasting_template(&mut errors, &with_claims(spec), "StatefulSet", &path);
     errors
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn kind() -> Kind {
         strategy: Rules {
             validate,
             validate_update,
+            revalidates_meta: true,
             ..Rules::PLAIN
         }
         .strategy(),
@@ -48,6 +49,10 @@ fn validate(object: &Tree) -> FieldErrors {
         for (key, value) in map(object, field).into_iter().flatten() {
             let at = Path::new(field).key(key);
             check::texts(&mut errors, &at, key, names::is_config_map_key(key));
+            if field == "data" && map(object, "binaryData").is_some_and(|m| m.contains_key(key)) {
+                let why = "duplicate of key present in binaryData";
+                errors.push(FieldError::invalid(&at, key.as_str(), why));
+            }
             let length = value.as_str().map_or(0, str::len);
             // What is in base64 counts decoded.
             size += if field == "binaryData" {

@@ -3,6 +3,7 @@
 use crate::Kind;
 use crate::Tree;
 use crate::cells;
+use crate::core::event_checks;
 use crate::kind::SelectableField;
 use crate::kind::texts;
 use crate::names;
@@ -17,6 +18,7 @@ pub(crate) fn kind() -> Kind {
         selectable_fields: selectable(),
         strategy: Rules {
             create_on_update: true,
+            validate: |object| event_checks::of_either(object, "reportingComponent"),
             name: names::path_segment,
             ..Rules::PLAIN
         }

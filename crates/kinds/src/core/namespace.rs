@@ -1,8 +1,10 @@
 //! `core/v1` `Namespace`.
 
 use crate::Tree;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kind::SelectableField;
 use crate::kind::texts;
+use crate::meta;
 use crate::names;
 use crate::rules::Rules;
 use crate::strategy::Context;
@@ -10,6 +12,7 @@ use crate::strategy::keep;
 use crate::strategy::keep_all_but;
 use crate::table::Column;
 use crate::tree::{default, make, text, text_at};
+use crate::view::{View, named};
 use crate::{Kind, Subresource};
 use serde_json::json;
 
@@ -30,6 +33,9 @@ pub(crate) fn kind() -> Kind {
         strategy: Rules {
             name: names::dns_label,
             create,
+            validate_create,
+            validate_status,
+            validate_subresource,
             update,
             update_subresource,
             ..Rules::PLAIN
@@ -83,4 +89,39 @@ fn columns() -> Vec<Column> {
         }),
         Column::age(),
     ]
+}
+
+fn finalizer(errors: &mut FieldErrors, name: &str, path: &Path) {
+    named(errors, path, name, names::is_qualified_name);
+    errors.extend(meta::validate_standard_finalizer(name, path));
+}
+
+fn validate_create(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let spec = View::of(object, "spec");
+    for (_, name) in spec.texts("finalizers") {
+        finalizer(&mut errors, name, &spec.at("finalizers"));
+    }
+    errors
+}
+
+fn validate_subresource(_: &str, new: &Tree, _: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    for (path, name) in View::of(new, "spec").texts("finalizers") {
+        finalizer(&mut errors, name, &path);
+    }
+    errors
+}
+
+/// The phase says whether the namespace is being deleted.
+fn validate_status(new: &Tree, _: &Tree) -> FieldErrors {
+    let phase = View::of(new, "status").text("phase");
+    let is_ending = View::of(new, "metadata").has("deletionTimestamp");
+    let why = match (is_ending, phase) {
+        (false, "Active") | (true, "Terminating") => return FieldErrors::new(),
+        (false, _) => "may only be 'Active' if `deletionTimestamp` is empty",
+        (true, _) => "may only be 'Terminating' if `deletionTimestamp` is not empty",
+    };
+    let path = Path::new("status").child("Phase");
+    vec![FieldError::invalid(&path, phase, why)]
 }

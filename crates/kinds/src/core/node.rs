@@ -1,13 +1,22 @@
 //! `core/v1` `Node`.
 
 use crate::Tree;
+use crate::amounts;
 use crate::cells;
+use crate::core::pod_validate::scheduling;
+use crate::field::{FieldError, FieldErrors, Path};
+use crate::go_form;
+use crate::ip;
 use crate::kind::SelectableField;
 use crate::kind::texts;
+use crate::meta;
+use crate::names;
 use crate::rules::Rules;
 use crate::table::Column;
 use crate::tree::{map_mut, text_at};
+use crate::view::{TextRule, View, named};
 use crate::{Kind, Subresource};
+use std::collections::BTreeSet;
 
 pub(crate) fn kind() -> Kind {
     Kind {
@@ -31,6 +40,10 @@ pub(crate) fn kind() -> Kind {
         })],
         strategy: Rules {
             keeps_status: true,
+            validate,
+            validate_create,
+            validate_update,
+            validate_status: validate_update,
             ..Rules::PLAIN
         }
         .strategy(),
@@ -61,4 +74,138 @@ fn columns() -> Vec<Column> {
         Column::new("Kernel-Version", "string", "Kernel Version reported by the node from 'uname -r' (e.g. 3.16.0-0.bpo.4-amd64).", |o, _| cells::kernel(o)).wide(),
         Column::new("Container-Runtime", "string", "ContainerRuntime Version reported by the node through runtime remote API (e.g. containerd://1.4.2).", |o, _| cells::text_or(o, &["status", "nodeInfo", "containerRuntimeVersion"], "<unknown>")).wide(),
     ]
+}
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    // Upstream's path for taints is one of metadata.
+    taints(
+        &mut errors,
+        &View::of(object, "spec"),
+        &Path::new("metadata").child("taints"),
+    );
+    let status = View::of(object, "status");
+    for field in ["capacity", "allocatable"] {
+        for (_, name, value) in status.entries(field) {
+            let path = status.at(field).child(name);
+            amounts::amount(&mut errors, name, value, &path);
+        }
+    }
+    errors
+}
+
+fn taints(errors: &mut FieldErrors, spec: &View<'_>, path: &Path) {
+    let mut seen = BTreeSet::new();
+    for (index, taint) in spec.maps("taints").enumerate() {
+        let taint = View::new(taint.tree, path.index(index));
+        let (key, effect) = (taint.text("key"), taint.text("effect"));
+        errors.extend(meta::validate_label_name(key, &taint.at("key")));
+        let value = taint.text("value");
+        let texts = names::is_label_value(value);
+        if !texts.is_empty() {
+            let why = texts.join(";");
+            errors.push(FieldError::invalid(&taint.at("value"), value, why));
+        }
+        taint.required_one_of(errors, "effect", &scheduling::EFFECTS);
+        if !seen.insert((key, effect)) {
+            let shown = go_form::shown("io.k8s.api.core.v1.Taint", taint.tree);
+            let why = "taints must be unique by key and effect pair";
+            errors.push(FieldError::duplicate_shown(&taint.path, shown).because(why));
+        }
+    }
+}
+
+fn validate_create(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let spec = View::of(object, "spec");
+    let path = spec.at("podCIDRs");
+    let all: Vec<(Path, &str)> = spec.texts("podCIDRs").collect();
+    for (path, cidr) in &all {
+        ip::valid_cidr(&mut errors, path, cidr, &[]);
+    }
+    if all.len() > 1 {
+        let parsed = all
+            .iter()
+            .map(|(_, cidr)| ip::sloppy_cidr(cidr).map(|net| net.0));
+        let parsed: Vec<_> = parsed.collect();
+        if parsed.contains(&None) {
+            let why =
+                "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR address";
+            errors.push(FieldError::internal(&path, why));
+        }
+        if !ip::is_dual_stack(&parsed) || all.len() > 2 {
+            let why = "may specify no more than one CIDR for each IP family";
+            spec.invalid(&mut errors, "podCIDRs", why);
+        }
+        let mut seen = BTreeSet::new();
+        for (path, cidr) in &all {
+            if !seen.insert(*cidr) {
+                errors.push(FieldError::duplicate(path, *cidr));
+            }
+        }
+    }
+    errors
+}
+
+fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let (spec, before) = (View::of(new, "spec"), View::of(old, "spec"));
+    let mut seen = BTreeSet::new();
+    for address in View::of(new, "status").maps("addresses") {
+        if !seen.insert((address.text("type"), address.text("address"))) {
+            let shown = go_form::shown("io.k8s.api.core.v1.NodeAddress", address.tree);
+            errors.push(FieldError::duplicate_shown(&address.path, shown));
+        }
+    }
+    let (now, was) = (spec.list("podCIDRs"), before.list("podCIDRs"));
+    let changes = if was.len() == now.len() {
+        was.iter().zip(now).filter(|(was, now)| was != now).count()
+    } else {
+        usize::from(!was.is_empty())
+    };
+    let why = "node updates may not change podCIDR except from \"\" to valid";
+    let path = spec.at("podCIDRs");
+    errors.extend((0..changes).map(|_| FieldError::forbidden(&path, why)));
+    let was = before.text("providerID");
+    if !was.is_empty() && was != spec.text("providerID") {
+        let why = "node updates may not change providerID except from \"\" to valid";
+        errors.push(FieldError::forbidden(&spec.at("providerID"), why));
+    }
+    if let Some(source) = spec.map("configSource") {
+        config_source(&mut errors, &source);
+    }
+    if spec.text("externalID") != before.text("externalID") {
+        let why = "may not be updated";
+        errors.push(FieldError::forbidden(&spec.at("externalID"), why));
+    }
+    errors
+}
+
+/// A source of the kubelet's configuration: no longer used, still checked.
+fn config_source(errors: &mut FieldErrors, source: &View<'_>) {
+    let Some(map) = source.map("configMap") else {
+        let shown = go_form::shown("io.k8s.api.core.v1.NodeConfigSource", source.tree);
+        let why = "exactly one reference subfield must be non-nil";
+        errors.push(FieldError::invalid_shown(&source.path, shown, why));
+        return;
+    };
+    for field in ["uid", "resourceVersion"] {
+        if !map.text(field).is_empty() {
+            let why = format!("{field} must not be set in spec");
+            errors.push(FieldError::forbidden(&map.at(field), why));
+        }
+    }
+    let rules: [(&str, TextRule); 3] = [
+        ("namespace", names::is_dns1123_label),
+        ("name", names::is_dns1123_subdomain),
+        ("kubeletConfigKey", names::is_config_map_key),
+    ];
+    for (field, rule) in rules {
+        if map.text(field).is_empty() {
+            let why = format!("{field} must be set");
+            errors.push(FieldError::required(&map.at(field), why));
+        } else {
+            named(errors, &map.at(field), map.text(field), rule);
+        }
+    }
 }

@@ -46,6 +46,12 @@ pub(crate) fn kind() -> Kind {
             validate: pod_validate::pod,
             validate_create: pod_validate::create,
             validate_update: pod_validate::update,
+            validate_status: pod_validate::status,
+            validate_subresource: |subresource, new, old| match subresource {
+                "resize" => pod_validate::resize(new, old),
+                _ => pod_validate::ephemeral_containers(new, old),
+            },
+            revalidates_meta: true,
             generation: &["spec"],
             create,
             update,

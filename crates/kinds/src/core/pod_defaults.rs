@@ -242,7 +242,7 @@ fn is_pod_level(name: &str) -> bool {
 
 /// What the containers ask for together: the sum of those that run side by
 /// side, or the most that an init container needs if that is more.
-fn aggregate(spec: &Tree, which: &str) -> BTreeMap<String, Quantity> {
+pub(crate) fn aggregate(spec: &Tree, which: &str) -> BTreeMap<String, Quantity> {
     let quantities = |container: &Tree| -> Vec<(String, Quantity)> {
         let list = map(container, "resources").and_then(|resources| map(resources, which));
         list.into_iter()

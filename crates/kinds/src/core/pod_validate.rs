@@ -1,560 +1,410 @@
 //! Validation of pods and pod templates.
 
+mod containers;
+mod environment;
+mod handlers;
+pub(crate) mod paths;
+mod projected;
+pub(crate) mod scheduling;
+mod security;
+mod status;
+pub(crate) mod storage;
+mod update;
+pub(crate) mod volumes;
+
+pub(crate) use handlers::port as port_number_or_name;
+pub(crate) use status::status;
+pub(crate) use update::{ephemeral_containers, resize, update};
+
 use crate::Tree;
-use crate::check;
+use crate::amounts;
 use crate::field::{FieldError, FieldErrors, Path};
+use crate::ip;
 use crate::meta;
 use crate::names;
-use crate::tree::{flag, list, map, map_at, maps, number, text};
-use kontiki_object::{Quantity, Value};
-
+use crate::tree::{map_at, text};
+use crate::view::{View, quantity};
+use containers::Surroundings;
 use std::collections::BTreeSet;
+
+/// Whose volumes are checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Owner<'a> {
+    /// The name of a pod or persistent volume; empty for templates.
+    pub name: &'a str,
+    /// The name of the volume within a pod.
+    pub volume: &'a str,
+    /// Whether it is a pod, as opposed to a template.
+    pub is_pod: bool,
+    /// Whether it is a persistent volume.
+    pub is_persistent: bool,
+    /// Whether a persistent volume says which nodes reach it.
+    pub has_node_affinity: bool,
+}
 
 /// Complaints about a pod.
 pub(crate) fn pod(object: &Tree) -> FieldErrors {
     let mut errors = FieldErrors::new();
-    let empty = Tree::new();
-    let spec = map(object, "spec").unwrap_or(&empty);
-    pod_spec(&mut errors, spec, &Path::new("spec"));
+    let spec = View::of(object, "spec");
+    let meta = View::of(object, "metadata");
+    annotations(&mut errors, &meta, &spec, &meta.at("annotations"));
+    let owner = Owner {
+        name: meta.text("name"),
+        is_pod: true,
+        ..Owner::default()
+    };
+    pod_spec(&mut errors, &spec, &owner);
+    if spec.text("serviceAccountName").is_empty() {
+        for volume in spec.maps("volumes") {
+            for source in volume.inner("projected").maps("sources") {
+                let why = "must not be specified when serviceAccountName is not set";
+                source.forbid(&mut errors, "serviceAccountToken", why);
+            }
+        }
+    }
+    for field in ["containers", "initContainers"] {
+        for container in spec.maps(field) {
+            containers::trimmed_image(&mut errors, &container);
+        }
+    }
     errors
 }
 
-/// What a new pod must not have: such containers come later.
+/// What a new pod must not have: such things come later.
 pub(crate) fn create(object: &Tree) -> FieldErrors {
-    let at = Path::new("spec").child("ephemeralContainers");
-    match map(object, "spec").map(|spec| list(spec, "ephemeralContainers")) {
-        None | Some([]) => FieldErrors::new(),
-        Some(_) => vec![FieldError::forbidden(&at, "cannot be set on create")],
+    let mut errors = FieldErrors::new();
+    let spec = View::of(object, "spec");
+    if !spec.list("ephemeralContainers").is_empty() {
+        let path = spec.at("ephemeralContainers");
+        errors.push(FieldError::forbidden(&path, "cannot be set on create"));
+    }
+    if !spec.text("nodeName").is_empty() && !spec.list("schedulingGates").is_empty() {
+        let why = "cannot be set until all schedulingGates have been cleared";
+        errors.push(FieldError::forbidden(&spec.at("nodeName"), why));
+    }
+    errors
+}
+
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// Annotations that mean something for pods.
+fn annotations(errors: &mut FieldErrors, meta: &View<'_>, spec: &View<'_>, path: &Path) {
+    let annotations = meta.inner("annotations");
+    if annotations.has(MIRROR) && spec.text("nodeName").is_empty() {
+        let why = "must set spec.nodeName if mirror pod annotation is set";
+        let value = annotations.text(MIRROR);
+        errors.push(FieldError::invalid(&path.key(MIRROR), value, why));
+    }
+    if annotations.has(DELETION_COST) {
+        let cost = annotations.text(DELETION_COST);
+        let is_number = cost.parse::<i32>().is_ok()
+            && !cost.starts_with('+')
+            && (cost == "0" || !cost.trim_start_matches('-').starts_with('0'));
+        if !is_number {
+            let why = "must be a 32bit integer";
+            errors.push(FieldError::invalid(&path.key(DELETION_COST), cost, why));
+        }
     }
 }
 
 /// Complaints about `template` within `parent`, whose path is given.
 pub(crate) fn template(errors: &mut FieldErrors, parent: &Tree, path: &Path) {
-    let empty = Tree::new();
-    let path = path.child("template");
-    let template = map(parent, "template").unwrap_or(&empty);
-    let meta = map(template, "metadata").unwrap_or(&empty);
-    let at = path.child("metadata");
-    errors.extend(meta::validate_labels(
-        meta.get("labels"),
-        &at.child("labels"),
-    ));
+    let template = View::new(parent, path.clone()).inner("template");
+    template_spec(errors, &template);
+}
+
+/// Complaints about a pod template.
+pub(crate) fn template_spec(errors: &mut FieldErrors, template: &View<'_>) {
+    let meta = template.inner("metadata");
+    // Upstream's paths leave `metadata` out.
+    let (labels, notes) = (template.at("labels"), template.at("annotations"));
+    errors.extend(meta::validate_labels(meta.value("labels"), &labels));
     errors.extend(meta::validate_annotations(
-        meta.get("annotations"),
-        &at.child("annotations"),
+        meta.value("annotations"),
+        &notes,
     ));
-    let spec = map(template, "spec").unwrap_or(&empty);
-    pod_spec(errors, spec, &path.child("spec"));
-    if !list(spec, "ephemeralContainers").is_empty() {
+    let spec = template.inner("spec");
+    annotations(errors, &meta, &spec, &notes);
+    pod_spec(errors, &spec, &Owner::default());
+    if !spec.list("ephemeralContainers").is_empty() {
         let why = "ephemeral containers not allowed in pod template";
-        let at = path.child("spec").child("ephemeralContainers");
-        errors.push(FieldError::forbidden(&at, why));
+        errors.push(FieldError::forbidden(&spec.at("ephemeralContainers"), why));
     }
 }
 
-/// A template whose pods run for ever.
-pub(crate) fn lasting_template(errors: &mut FieldErrors, spec: &Tree, path: &Path) {
+/// A template whose pods run for ever; `kind` is what makes them.
+pub(crate) fn lasting_template(errors: &mut FieldErrors, spec: &Tree, kind: &str, path: &Path) {
     template(errors, spec, path);
     let policy = map_at(spec, &["template", "spec"]).map_or("", |spec| text(spec, "restartPolicy"));
-    if !matches!(policy, "" | "Always") {
-        let at = path.child("template").child("spec").child("restartPolicy");
-        errors.push(FieldError::not_supported(&at, policy, &["Always"]));
+    let at = path.child("template").child("spec");
+    if policy != "Always" && !policy.is_empty() {
+        let path = at.child("restartPolicy");
+        errors.push(FieldError::not_supported(&path, policy, &["Always"]));
     }
-}
-
-fn pod_spec(errors: &mut FieldErrors, spec: &Tree, path: &Path) {
-    let volumes = volumes(errors, spec, &path.child("volumes"));
-    let mut seen = BTreeSet::new();
-    let host_network = flag(spec, "hostNetwork") == Some(true);
-    if list(spec, "containers").is_empty() {
-        errors.push(FieldError::required(&path.child("containers"), ""));
-    }
-    for field in ["containers", "initContainers"] {
-        for (index, one) in maps(spec, field).enumerate() {
-            let path = path.child(field).index(index);
-            container(errors, one, &path, &volumes, host_network);
-            let name = text(one, "name");
-            if !name.is_empty() && !seen.insert(name.to_owned()) {
-                errors.push(FieldError::duplicate(&path.child("name"), name));
-            }
-            if field == "initContainers" {
-                init_container(errors, one, &path);
-            }
-        }
-    }
-    check::one_of(
-        errors,
-        spec,
-        "restartPolicy",
-        path,
-        &["Always", "OnFailure", "Never"],
-    );
-    let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
-    check::one_of(errors, spec, "dnsPolicy", path, &policies);
-    if text(spec, "dnsPolicy") == "None" && map(spec, "dnsConfig").is_none() {
-        let why = "must provide `dnsConfig` when `dnsPolicy` is None";
-        errors.push(FieldError::required(&path.child("dnsConfig"), why));
-    }
-    for field in [
-        "serviceAccountName",
-        "nodeName",
-        "priorityClassName",
-        "runtimeClassName",
-    ] {
-        let name = text(spec, field);
-        if !name.is_empty() {
-            check::texts(
-                errors,
-                &path.child(field),
-                name,
-                names::dns_subdomain(name, false),
-            );
-        }
-    }
-    for field in ["hostname", "subdomain"] {
-        let name = text(spec, field);
-        if !name.is_empty() {
-            check::texts(
-                errors,
-                &path.child(field),
-                name,
-                names::is_dns1123_label(name),
-            );
-        }
-    }
-    errors.extend(meta::validate_labels(
-        spec.get("nodeSelector"),
-        &path.child("nodeSelector"),
-    ));
-    if let Some(seconds) = number(spec, "activeDeadlineSeconds")
-        && !(1..=i64::from(i32::MAX)).contains(&seconds)
-    {
-        let why = "must be between 1 and 2147483647, inclusive";
-        errors.push(FieldError::invalid(
-            &path.child("activeDeadlineSeconds"),
-            seconds,
+    let deadline = crate::tree::at(spec, &["template", "spec", "activeDeadlineSeconds"]);
+    if deadline.is_some() {
+        let why = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.push(FieldError::forbidden(
+            &at.child("activeDeadlineSeconds"),
             why,
         ));
     }
-    tolerations(errors, spec, &path.child("tolerations"));
-    gates(errors, spec, &path.child("schedulingGates"));
-    spread(errors, spec, &path.child("topologySpreadConstraints"));
+}
+
+fn pod_spec(errors: &mut FieldErrors, spec: &View<'_>, owner: &Owner<'_>) {
+    let volumes = volumes::check_all(errors, spec, owner);
+    let claims = resource_claims(errors, spec);
+    let around = Surroundings {
+        volumes,
+        claims,
+        grace: spec.number("terminationGracePeriodSeconds"),
+        host_users: spec.value("hostUsers") != Some(&false.into()),
+        restart_policy: spec.text("restartPolicy"),
+    };
+    containers::check_main(errors, spec, &around);
+    containers::check_init(errors, spec, &around);
+    containers::check_ephemeral(errors, spec, &around);
+    if let Some(resources) = spec.map("resources") {
+        pod_resources(errors, spec, &resources, &around.claims);
+    }
+    host_network(errors, spec, owner);
+    // A spec without containers is empty altogether: nothing was defaulted.
+    spec.one_of(errors, "restartPolicy", &["Always", "OnFailure", "Never"]);
+    let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+    spec.one_of(errors, "dnsPolicy", &policies);
+    let path = spec.at("nodeSelector");
+    errors.extend(meta::validate_labels(spec.value("nodeSelector"), &path));
+    security::of_pod(errors, spec);
+    scheduling::affinity(errors, spec);
+    dns(errors, spec);
+    scheduling::gates(errors, spec);
+    scheduling::spread(errors, spec);
+    security::host_process(errors, spec);
+    security::host_users(errors, spec);
+    spec.name(errors, "serviceAccountName", names::is_dns1123_subdomain);
+    spec.name(errors, "nodeName", names::is_dns1123_subdomain);
+    spec.within(errors, "activeDeadlineSeconds", 1, i64::from(i32::MAX));
+    spec.name(errors, "hostname", names::is_dns1123_label);
+    spec.name(errors, "subdomain", names::is_dns1123_label);
+    hostname_override(errors, spec);
+    scheduling::tolerations(errors, spec);
+    host_aliases(errors, spec);
+    spec.name(errors, "priorityClassName", names::is_dns1123_subdomain);
+    if spec.has("runtimeClassName") {
+        for text in names::is_dns1123_subdomain(spec.text("runtimeClassName")) {
+            spec.invalid(errors, "runtimeClassName", text);
+        }
+    }
     let policies = ["PreemptLowerPriority", "Never"];
-    check::one_of(errors, spec, "preemptionPolicy", path, &policies);
+    spec.one_of(errors, "preemptionPolicy", &policies);
+    overhead(errors, spec, "overhead", &spec.at("overhead"));
+    security::operating_system(errors, spec);
 }
 
-fn init_container(errors: &mut FieldErrors, one: &Tree, path: &Path) {
-    if text(one, "restartPolicy") == "Always" {
+/// What a pod needs beside its containers; checked as if it were limits.
+pub(crate) fn overhead(errors: &mut FieldErrors, holder: &View<'_>, field: &str, path: &Path) {
+    let Some(amounts) = holder.value(field) else {
         return;
-    }
-    for field in [
-        "lifecycle",
-        "livenessProbe",
-        "readinessProbe",
-        "startupProbe",
-    ] {
-        if map(one, field).is_some() {
-            let why = "may not be set for init containers without restartPolicy=Always";
-            errors.push(FieldError::forbidden(&path.child(field), why));
-        }
-    }
+    };
+    let mut limits = Tree::new();
+    limits.insert("limits".to_owned(), amounts.clone());
+    let view = View::new(&limits, path.clone());
+    let none = BTreeSet::new();
+    amounts::requirements(errors, &view, amounts::Names::Container, &none);
 }
 
-fn volumes(errors: &mut FieldErrors, spec: &Tree, path: &Path) -> BTreeSet<String> {
+fn resource_claims<'a>(errors: &mut FieldErrors, spec: &View<'a>) -> BTreeSet<&'a str> {
+    const TYPE: &str = "io.k8s.api.core.v1.PodResourceClaim";
     let mut seen = BTreeSet::new();
-    for (index, volume) in maps(spec, "volumes").enumerate() {
-        let path = path.index(index);
-        let mut sources = volume
-            .iter()
-            .filter(|(name, value)| *name != "name" && !value.is_null());
-        let first = sources.next();
-        for (name, _) in sources {
-            let why = "may not specify more than 1 volume type";
-            errors.push(FieldError::forbidden(&path.child(name), why));
-        }
-        if first.is_none() {
-            errors.push(FieldError::required(&path, "must specify a volume type"));
-        }
-        let name = text(volume, "name");
-        let at = path.child("name");
+    for claim in spec.maps("resourceClaims") {
+        let name = claim.text("name");
         if name.is_empty() {
-            errors.push(FieldError::required(&at, ""));
-            continue;
+            errors.push(FieldError::required(&claim.at("name"), ""));
+        } else if !seen.insert(name) {
+            errors.push(FieldError::duplicate(&claim.at("name"), name));
+        } else {
+            claim.name(errors, "name", names::is_dns1123_label);
         }
-        check::texts(errors, &at, name, names::is_dns1123_label(name));
-        if !seen.insert(name.to_owned()) {
-            errors.push(FieldError::duplicate(&at, name));
+        let shown = || crate::go_form::shown(TYPE, claim.tree);
+        match (
+            claim.has("resourceClaimName"),
+            claim.has("resourceClaimTemplateName"),
+        ) {
+            (true, true) => {
+                let why = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                errors.push(FieldError::invalid_shown(&claim.path, shown(), why));
+            }
+            (false, false) => {
+                let why = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                errors.push(FieldError::invalid_shown(&claim.path, shown(), why));
+            }
+            _ => {}
+        }
+        for field in ["resourceClaimName", "resourceClaimTemplateName"] {
+            if claim.has(field) {
+                for text in names::is_dns1123_subdomain(claim.text(field)) {
+                    claim.invalid(errors, field, text);
+                }
+            }
         }
     }
     seen
 }
 
-fn container(
+/// KEP-2837: what the pod as a whole may use covers what its containers ask for.
+fn pod_resources(
     errors: &mut FieldErrors,
-    one: &Tree,
-    path: &Path,
-    volumes: &BTreeSet<String>,
-    host_network: bool,
+    spec: &View<'_>,
+    resources: &View<'_>,
+    claims: &BTreeSet<&str>,
 ) {
-    let name = text(one, "name");
-    if check::required(errors, one, "name", path) {
-        check::texts(
-            errors,
-            &path.child("name"),
-            name,
-            names::is_dns1123_label(name),
+    if resources.has("claims") {
+        let why = "claims cannot be set for Resources at pod-level";
+        errors.push(FieldError::forbidden(&resources.at("claims"), why));
+    }
+    amounts::requirements(errors, resources, amounts::Names::Pod, claims);
+    let own = resources.inner("requests");
+    for (name, sum) in crate::core::pod_defaults::aggregate(spec.tree, "requests") {
+        let has = own.quantity(&name).unwrap_or_default();
+        let is_pod_level = matches!(&*name, "cpu" | "memory") || amounts::is_huge_page(&name);
+        if is_pod_level && sum > has {
+            let why =
+                format!("must be greater than or equal to aggregate container requests of {sum}");
+            let path = resources.at("requests").key(&name);
+            errors.push(FieldError::invalid(&path, has.to_string(), why));
+        }
+    }
+    let limits = resources.inner("limits");
+    for (index, container) in spec.maps("containers").enumerate() {
+        for (_, name, value) in container.inner("resources").entries("limits") {
+            let (Some(limit), Some(most)) = (quantity(value), limits.quantity(name)) else {
+                continue;
+            };
+            if limit > most {
+                let path = resources
+                    .at("containers")
+                    .index(index)
+                    .key(name)
+                    .child("limits");
+                let why = format!("must be less than or equal to pod limits of {most}");
+                errors.push(FieldError::invalid(&path, limit.to_string(), why));
+            }
+        }
+    }
+}
+
+/// On the host's network a port is the host's as well.
+fn host_network(errors: &mut FieldErrors, spec: &View<'_>, owner: &Owner<'_>) {
+    if !spec.is_true("hostNetwork") {
+        return;
+    }
+    for container in spec.maps("containers") {
+        for port in container.maps("ports") {
+            let host = port.number("hostPort").unwrap_or_default();
+            let own = port.number("containerPort").unwrap_or_default();
+            if (owner.is_pod || host != 0) && host != own {
+                let why = "must match `containerPort` when `hostNetwork` is true";
+                errors.push(FieldError::invalid(&port.at("hostPort"), host, why));
+            }
+        }
+    }
+}
+
+const NAME_SERVERS_MAX: usize = 3;
+const SEARCHES_MAX: usize = 32;
+const SEARCH_CHARACTERS_MAX: usize = 2048;
+
+fn dns(errors: &mut FieldErrors, spec: &View<'_>) {
+    let config = spec.inner("dnsConfig");
+    let servers = config.list("nameservers");
+    if spec.text("dnsPolicy") == "None" {
+        let (path, why) = if !spec.has("dnsConfig") {
+            (
+                config.path,
+                "must provide `dnsConfig` when `dnsPolicy` is None",
+            )
+        } else if servers.is_empty() {
+            let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+            (config.at("nameservers"), why)
+        } else {
+            return dns_config(errors, &config);
+        };
+        errors.push(FieldError::required(&path, why));
+        return;
+    }
+    dns_config(errors, &config);
+}
+
+fn dns_config(errors: &mut FieldErrors, config: &View<'_>) {
+    if config.list("nameservers").len() > NAME_SERVERS_MAX {
+        let why = format!("must not have more than {NAME_SERVERS_MAX} nameservers");
+        config.invalid(errors, "nameservers", why);
+    }
+    for (path, server) in config.texts("nameservers") {
+        ip::valid_ip(errors, &path, server, &[]);
+    }
+    let searches: Vec<&str> = config.texts("searches").map(|(_, one)| one).collect();
+    if searches.len() > SEARCHES_MAX {
+        let why = format!("must not have more than {SEARCHES_MAX} search paths");
+        config.invalid(errors, "searches", why);
+    }
+    if searches.join(" ").len() > SEARCH_CHARACTERS_MAX {
+        let why = format!(
+            "must not have more than {SEARCH_CHARACTERS_MAX} characters (including spaces) in the search list"
         );
+        config.invalid(errors, "searches", why);
     }
-    if check::required(errors, one, "image", path) {
-        let image = text(one, "image");
-        if image.trim() != image {
-            let why = "must not have leading or trailing whitespace";
-            errors.push(FieldError::invalid(&path.child("image"), image, why));
+    for (path, search) in config.texts("searches").filter(|(_, one)| *one != ".") {
+        let search = search.strip_suffix('.').unwrap_or(search);
+        for text in names::is_dns1123_subdomain_with_underscore(search) {
+            errors.push(FieldError::invalid(&path, search, text));
         }
     }
-    let policies = ["File", "FallbackToLogsOnError"];
-    check::one_of(errors, one, "terminationMessagePolicy", path, &policies);
-    ports(errors, one, &path.child("ports"), host_network);
-    environment(errors, one, &path.child("env"));
-    mounts(errors, one, &path.child("volumeMounts"), volumes);
-    let policies = ["Always", "IfNotPresent", "Never"];
-    check::one_of(errors, one, "imagePullPolicy", path, &policies);
-    if let Some(found) = map(one, "resources") {
-        resources(errors, found, &path.child("resources"));
-    }
-    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        if let Some(found) = map(one, probe) {
-            check_probe(errors, found, &path.child(probe));
-        }
-    }
-    for hook in ["postStart", "preStop"] {
-        if let Some(found) = map_at(one, &["lifecycle", hook]) {
-            let path = path.child("lifecycle").child(hook);
-            handler(
-                errors,
-                found,
-                &["exec", "httpGet", "tcpSocket", "sleep"],
-                &path,
-            );
+    for option in config.maps("options") {
+        if option.text("name").is_empty() {
+            errors.push(FieldError::required(&option.path, "must not be empty"));
         }
     }
 }
 
-fn handler(errors: &mut FieldErrors, found: &Tree, kinds: &[&str], path: &Path) {
-    let mut set = kinds.iter().filter(|kind| map(found, kind).is_some());
-    if set.next().is_none() {
-        errors.push(FieldError::required(path, "must specify a handler type"));
+/// KEP-4762: a name of the pod's own choice.
+fn hostname_override(errors: &mut FieldErrors, spec: &View<'_>) {
+    if !spec.has("hostnameOverride") {
+        return;
     }
-    for kind in set {
-        let why = "may not specify more than 1 handler type";
-        errors.push(FieldError::forbidden(&path.child(kind), why));
+    let path = spec.at("hostnameOverride");
+    let name = spec.text("hostnameOverride");
+    if name.len() > 64 {
+        errors.push(FieldError::too_long(&path, 64));
     }
-}
-
-fn check_probe(errors: &mut FieldErrors, probe: &Tree, path: &Path) {
-    handler(
-        errors,
-        probe,
-        &["exec", "httpGet", "tcpSocket", "grpc"],
-        path,
-    );
-    let fields = [
-        "initialDelaySeconds",
-        "timeoutSeconds",
-        "periodSeconds",
-        "successThreshold",
-        "failureThreshold",
-    ];
-    check::not_negative(errors, probe, &fields, path);
-}
-
-fn ports(errors: &mut FieldErrors, one: &Tree, path: &Path, host_network: bool) {
-    let mut seen = BTreeSet::new();
-    for (index, port) in maps(one, "ports").enumerate() {
-        let path = path.index(index);
-        let name = text(port, "name");
-        if !name.is_empty() {
-            let at = path.child("name");
-            let complaints = names::is_port_name(name);
-            if complaints.is_empty() && !seen.insert(name) {
-                errors.push(FieldError::duplicate(&at, name));
-            }
-            check::texts(errors, &at, name, complaints);
-        }
-        let number_of = number(port, "containerPort").unwrap_or_default();
-        if number_of == 0 {
-            errors.push(FieldError::required(&path.child("containerPort"), ""));
-        } else {
-            for text in names::is_port_number(number_of) {
-                errors.push(FieldError::invalid(
-                    &path.child("containerPort"),
-                    number_of,
-                    text,
-                ));
-            }
-        }
-        let host = number(port, "hostPort").unwrap_or_default();
-        if host != 0 {
-            for text in names::is_port_number(host) {
-                errors.push(FieldError::invalid(&path.child("hostPort"), host, text));
-            }
-        }
-        if host_network && host != number_of {
-            let why = "must match `containerPort` when `hostNetwork` is true";
-            errors.push(FieldError::invalid(&path.child("hostPort"), host, why));
-        }
-        check::one_of(errors, port, "protocol", &path, &["SCTP", "TCP", "UDP"]);
+    for text in names::is_dns1123_subdomain(name) {
+        errors.push(FieldError::invalid(&path, name, text));
+    }
+    if spec.is_true("hostNetwork") {
+        let why = "may not be specified when hostNetwork is true";
+        errors.push(FieldError::forbidden(&path, why));
+    }
+    if spec.is_true("setHostnameAsFQDN") {
+        let why = "may not be specified when setHostnameAsFQDN is true";
+        errors.push(FieldError::forbidden(&path, why));
     }
 }
 
-fn environment(errors: &mut FieldErrors, one: &Tree, path: &Path) {
-    for (index, env) in maps(one, "env").enumerate() {
-        let path = path.index(index);
-        let name = text(env, "name");
-        if check::required(errors, env, "name", &path) {
-            check::texts(
-                errors,
-                &path.child("name"),
-                name,
-                names::is_env_var_name(name),
-            );
-        }
-        let Some(source) = map(env, "valueFrom") else {
-            continue;
-        };
-        let at = path.child("valueFrom");
-        let sources = source.values().filter(|value| !value.is_null()).count();
-        if !text(env, "value").is_empty() && sources > 0 {
-            let why = "may not be specified when `value` is not empty";
-            errors.push(FieldError::invalid(&at, "", why));
-        } else if sources > 1 {
-            let why = "may not have more than one field specified at a time";
-            errors.push(FieldError::invalid(&at, "", why));
-        } else if sources == 0 {
-            let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
-            errors.push(FieldError::invalid(&at, "", why));
-        }
-        for kind in ["configMapKeyRef", "secretKeyRef"] {
-            if let Some(reference) = map(source, kind) {
-                let at = at.child(kind);
-                check::required(errors, reference, "key", &at);
-            }
+fn host_aliases(errors: &mut FieldErrors, spec: &View<'_>) {
+    for alias in spec.maps("hostAliases") {
+        ip::valid_ip(errors, &alias.at("ip"), alias.text("ip"), &[]);
+        for (path, name) in alias.texts("hostnames") {
+            let texts = names::is_dns1123_subdomain(name).into_iter();
+            errors.extend(texts.map(|text| FieldError::invalid(&path, name, text)));
         }
     }
-}
-
-fn mounts(errors: &mut FieldErrors, one: &Tree, path: &Path, volumes: &BTreeSet<String>) {
-    let mut seen = BTreeSet::new();
-    for (index, mount) in maps(one, "volumeMounts").enumerate() {
-        let path = path.index(index);
-        let name = text(mount, "name");
-        if check::required(errors, mount, "name", &path) && !volumes.contains(name) {
-            errors.push(FieldError::not_found(&path.child("name"), name));
-        }
-        check::required(errors, mount, "mountPath", &path);
-        let place = text(mount, "mountPath");
-        if !seen.insert(place) {
-            errors.push(FieldError::invalid(
-                &path.child("mountPath"),
-                place,
-                "must be unique",
-            ));
-        }
-    }
-}
-
-fn quantity(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => text.parse().ok(),
-        other => other.as_i64().map(Quantity::from_units),
-    }
-}
-
-/// Complaints about requests and limits.
-pub(crate) fn resources(errors: &mut FieldErrors, found: &Tree, path: &Path) {
-    let empty = Tree::new();
-    let limits = map(found, "limits").unwrap_or(&empty);
-    let requests = map(found, "requests").unwrap_or(&empty);
-    for (field, amounts) in [("limits", limits), ("requests", requests)] {
-        for (name, value) in amounts {
-            let at = path.child(field).key(name);
-            if quantity(value).is_some_and(Quantity::is_negative) {
-                let why = "must be greater than or equal to 0";
-                errors.push(FieldError::invalid(&at, value.clone(), why));
-            }
-        }
-    }
-    for (name, request) in requests {
-        let Some(limit) = limits.get(name) else {
-            continue;
-        };
-        let (Some(asked), Some(most)) = (quantity(request), quantity(limit)) else {
-            continue;
-        };
-        if asked > most {
-            let shown = most.to_string();
-            let why = format!("must be less than or equal to {name} limit of {shown}");
-            let at = path.child("requests");
-            errors.push(FieldError::invalid(&at, asked.to_string(), why));
-        }
-    }
-}
-
-fn tolerations(errors: &mut FieldErrors, spec: &Tree, path: &Path) {
-    for (index, one) in maps(spec, "tolerations").enumerate() {
-        let path = path.index(index);
-        let key = text(one, "key");
-        if !key.is_empty() {
-            errors.extend(meta::validate_label_name(key, &path.child("key")));
-        }
-        let operator = text(one, "operator");
-        if key.is_empty() && operator != "Exists" {
-            let why = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            errors.push(FieldError::invalid(&path.child("operator"), operator, why));
-        }
-        if number(one, "tolerationSeconds").is_some() && text(one, "effect") != "NoExecute" {
-            let why = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            errors.push(FieldError::invalid(
-                &path.child("effect"),
-                text(one, "effect"),
-                why,
-            ));
-        }
-        let value = text(one, "value");
-        match operator {
-            "" | "Equal" => {
-                let complaints = names::is_label_value(value);
-                if let Some(first) = complaints.into_iter().next() {
-                    errors.push(FieldError::invalid(&path.child("operator"), value, first));
-                }
-            }
-            "Exists" if !value.is_empty() => {
-                let why = "value must be empty when `operator` is 'Exists'";
-                let shown = Value::Object(one.clone());
-                errors.push(FieldError::invalid(&path.child("operator"), shown, why));
-            }
-            "Exists" => {}
-            other => {
-                let supported = ["Equal", "Exists"];
-                errors.push(FieldError::not_supported(
-                    &path.child("operator"),
-                    other,
-                    &supported,
-                ));
-            }
-        }
-        let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
-        if !text(one, "effect").is_empty() {
-            check::one_of(errors, one, "effect", &path, &effects);
-        }
-    }
-}
-
-fn gates(errors: &mut FieldErrors, spec: &Tree, path: &Path) {
-    let mut seen = BTreeSet::new();
-    for (index, gate) in maps(spec, "schedulingGates").enumerate() {
-        let path = path.index(index);
-        let name = text(gate, "name");
-        check::texts(errors, &path, name, names::is_qualified_name(name));
-        if !seen.insert(name) {
-            errors.push(FieldError::duplicate(&path, name));
-        }
-    }
-}
-
-fn spread(errors: &mut FieldErrors, spec: &Tree, path: &Path) {
-    for (index, one) in maps(spec, "topologySpreadConstraints").enumerate() {
-        let path = path.index(index);
-        let skew = number(one, "maxSkew").unwrap_or_default();
-        if skew <= 0 {
-            let why = "must be greater than zero";
-            errors.push(FieldError::invalid(&path.child("maxSkew"), skew, why));
-        }
-        let key = text(one, "topologyKey");
-        if key.is_empty() {
-            let why = "can not be empty";
-            errors.push(FieldError::required(&path.child("topologyKey"), why));
-        } else {
-            errors.extend(meta::validate_label_name(key, &path.child("topologyKey")));
-        }
-        let supported = ["DoNotSchedule", "ScheduleAnyway"];
-        check::one_of(errors, one, "whenUnsatisfiable", &path, &supported);
-        let at = path.child("labelSelector");
-        check::selector(errors, one.get("labelSelector"), &at);
-    }
-}
-
-/// What an update of a pod's spec may change.
-const MUTABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-
-/// Complaints about a changed pod.
-pub(crate) fn update(new: &Tree, old: &Tree) -> FieldErrors {
-    let mut errors = FieldErrors::new();
-    let path = Path::new("spec");
-    let empty = Tree::new();
-    let (new, old) = (
-        map(new, "spec").unwrap_or(&empty),
-        map(old, "spec").unwrap_or(&empty),
-    );
-    for field in ["containers", "initContainers"] {
-        if list(new, field).len() != list(old, field).len() {
-            let why = "pod updates may not add or remove containers";
-            errors.push(FieldError::forbidden(&path.child(field), why));
-            return errors;
-        }
-    }
-    let old_tolerations = list(old, "tolerations");
-    let new_tolerations = list(new, "tolerations");
-    if !old_tolerations
-        .iter()
-        .all(|one| new_tolerations.contains(one))
-    {
-        let why = "existing toleration can not be modified except its tolerationSeconds";
-        errors.push(FieldError::forbidden(&path.child("tolerations"), why));
-    }
-    let gates = |spec: &Tree| -> Vec<String> {
-        maps(spec, "schedulingGates")
-            .map(|gate| text(gate, "name").to_owned())
-            .collect()
-    };
-    let before = gates(old);
-    let added = gates(new).into_iter().any(|gate| !before.contains(&gate));
-    if added {
-        let why = "only deletion is allowed, but found new scheduling gates";
-        errors.push(FieldError::forbidden(&path.child("schedulingGates"), why));
-    }
-    let gated = !before.is_empty();
-    let frozen = |spec: &Tree| {
-        let mut spec = spec.clone();
-        for field in [
-            "tolerations",
-            "activeDeadlineSeconds",
-            "schedulingGates",
-            "terminationGracePeriodSeconds",
-        ] {
-            spec.remove(field);
-        }
-        if gated {
-            // KEP-3838: a gated pod may still be directed elsewhere.
-            spec.remove("nodeSelector");
-            spec.remove("affinity");
-        }
-        for field in ["containers", "initContainers"] {
-            for one in crate::tree::maps_mut(&mut spec, field) {
-                one.remove("image");
-            }
-        }
-        Value::Object(spec)
-    };
-    if !meta::same(Some(&frozen(new)), Some(&frozen(old))) {
-        errors.push(FieldError::forbidden(&path, MUTABLE));
-    }
-    errors
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kontiki_object::Value;
     use serde_json::json;
 
     fn complaints(spec: Value) -> Vec<String> {
@@ -568,7 +418,8 @@ mod tests {
     #[test]
     fn a_bad_pod_is_told_field_by_field() {
         let with = |extra: Value| {
-            let mut container = json!({"name": "c", "image": "i"});
+            let mut container = json!({"name": "c", "image": "i",
+                "terminationMessagePolicy": "File", "imagePullPolicy": "Always"});
             for (field, value) in extra.as_object().expect("a map") {
                 container[field] = value.clone();
             }
@@ -604,7 +455,7 @@ mod tests {
                 ],
             ),
             (
-                json!({"containers": [{"name": "c", "image": "i"}, {"name": "c", "image": "i"}]}),
+                json!({"containers": [with(json!({}))["containers"][0], with(json!({}))["containers"][0]]}),
                 vec!["spec.containers[1].name: Duplicate value: \"c\""],
             ),
         ] {

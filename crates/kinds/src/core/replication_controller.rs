@@ -3,12 +3,15 @@
 use crate::Tree;
 use crate::cells;
 use crate::core::pod_defaults;
+use crate::core::pod_validate;
+use crate::field::{FieldError, FieldErrors};
 use crate::kind::SelectableField;
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::strategy::GarbageCollection;
 use crate::table::Column;
 use crate::tree::{at, default, list_at, make, map, map_at, number_at};
+use crate::view::View;
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -24,6 +27,8 @@ pub(crate) fn kind() -> Kind {
             crate::tree::number_at(rc, &["status", "replicas"]).to_string()
         })],
         strategy: Rules {
+            validate,
+            validate_status: crate::apps::replica_counts,
             generation: &["spec"],
             garbage_collection: GarbageCollection::Orphan,
             ..Rules::PLAIN
@@ -61,4 +66,32 @@ fn columns() -> Vec<Column> {
         Column::new("Images", "string", "Images referenced by each container in the template.", |o, _| cells::joined(list_at(o, &["spec", "template", "spec", "containers"]), "image")).wide(),
         Column::new("Selector", "string", "Selector is a label query over pods that should match the Replicas count. If Selector is empty, it is defaulted to the labels present on the Pod template. Label keys and values that must match in order to be controlled by this replication controller, if empty defaulted to labels on Pod template. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors", |o, _| cells::pairs(at(o, &["spec", "selector"]))).wide(),
     ]
+}
+
+fn validate(object: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let spec = View::of(object, "spec");
+    spec.not_negative(&mut errors, &["minReadySeconds"]);
+    let selector = spec.inner("selector");
+    if selector.tree.is_empty() {
+        errors.push(FieldError::required(&selector.path, ""));
+    }
+    spec.not_negative(&mut errors, &["replicas"]);
+    let Some(template) = spec.map("template") else {
+        errors.push(FieldError::required(&spec.at("template"), ""));
+        return errors;
+    };
+    let meta = template.inner("metadata");
+    let labels = meta.inner("labels");
+    let matches = selector
+        .tree
+        .iter()
+        .all(|(key, value)| labels.tree.get(key) == Some(value));
+    if !matches {
+        let why = "`selector` does not match template `labels`";
+        meta.invalid(&mut errors, "labels", why);
+    }
+    let kind = "ReplicationController";
+    pod_validate::lasting_template(&mut errors, spec.tree, kind, &spec.path);
+    errors
 }

@@ -5,6 +5,7 @@ use crate::Tree;
 use crate::cells;
 use crate::check;
 use crate::field::{FieldError, FieldErrors, Path};
+use crate::go_json;
 use crate::kind::SelectableField;
 use crate::meta;
 use crate::names;
@@ -24,6 +25,7 @@ pub(crate) fn kind() -> Kind {
         strategy: Rules {
             validate,
             validate_update,
+            revalidates_meta: true,
             ..Rules::PLAIN
         }
         .strategy(),
@@ -95,6 +97,25 @@ fn validate(object: &Tree) -> FieldErrors {
     for key in needed {
         if !has(key) {
             errors.push(FieldError::required(&Path::new("data").key(key), ""));
+        }
+    }
+    for key in [".dockerconfigjson", ".dockercfg"] {
+        if needed == [key] {
+            let value = map(object, "data")
+                .map(|data| text(data, key))
+                .unwrap_or_default();
+            let plain = STANDARD.decode(value).unwrap_or_default();
+            if has(key)
+                && let Err(why) = serde_json::from_slice::<Tree>(&plain)
+            {
+                let at = Path::new("data").key(key);
+                let shown = "<secret contents redacted>";
+                errors.push(FieldError::invalid(
+                    &at,
+                    shown,
+                    go_json::problem(&plain, &why),
+                ));
+            }
         }
     }
     if text(object, "type") == "kubernetes.io/basic-auth" && !has("username") && !has("password") {

@@ -2,18 +2,16 @@
 
 use crate::Tree;
 use crate::cells;
-use crate::check;
-use crate::field::{FieldError, FieldErrors, Path};
+use crate::core::{service_checks, service_fields};
 use crate::kind::texts;
-use crate::meta;
 use crate::names;
 use crate::rules::Rules;
 use crate::table::Column;
 use crate::tree::{
-    at, default, list, list_at, make, map, map_mut_at, maps, maps_mut, number, text, text_at, unset,
+    at, default, list, list_at, make, map_mut_at, maps_mut, number, text, text_at, unset,
 };
 use crate::{Kind, Subresource};
-use kontiki_object::Value;
+use serde_json::json;
 
 pub(crate) fn kind() -> Kind {
     Kind {
@@ -30,8 +28,14 @@ pub(crate) fn kind() -> Kind {
         ],
         defaults,
         strategy: Rules {
-            validate,
-            validate_update,
+            validate: service_checks::validate,
+            validate_update: service_checks::validate_update,
+            validate_status: service_checks::validate_status,
+            revalidates_meta: true,
+            create: |_, object| {
+                object.insert("status".into(), json!({"loadBalancer": {}}));
+            },
+            update: |_, new, old| service_fields::drop_unused(new, old),
             name: names::dns_label,
             create_on_update: true,
             ..Rules::PLAIN
@@ -95,125 +99,4 @@ fn columns() -> Vec<Column> {
         Column::age(),
         Column::new("Selector", "string", "Route service traffic to pods with label keys and values matching this selector. If empty or not present, the service is assumed to have an external process managing its endpoints, which Kubernetes will not modify. Only applies to types ClusterIP, NodePort, and LoadBalancer. Ignored if type is ExternalName. More info: https://kubernetes.io/docs/concepts/services-networking/service/", |o, _| cells::pairs(at(o, &["spec", "selector"]))).wide(),
     ]
-}
-
-fn validate(object: &Tree) -> FieldErrors {
-    let mut errors = FieldErrors::new();
-    let empty = Tree::new();
-    let spec = map(object, "spec").unwrap_or(&empty);
-    let path = Path::new("spec");
-    let kind = text(spec, "type");
-    let headless = text(spec, "clusterIP") == "None";
-    let at = path.child("ports");
-    let count = list(spec, "ports").len();
-    if count == 0 && !headless && kind != "ExternalName" {
-        errors.push(FieldError::required(&at, ""));
-    }
-    let mut port_names = std::collections::BTreeSet::new();
-    for (index, port) in maps(spec, "ports").enumerate() {
-        let at = at.index(index);
-        let name = text(port, "name");
-        if name.is_empty() && count > 1 {
-            errors.push(FieldError::required(&at.child("name"), ""));
-        } else if !name.is_empty() {
-            check::texts(
-                &mut errors,
-                &at.child("name"),
-                name,
-                names::is_dns1123_label(name),
-            );
-            if !port_names.insert(name) {
-                errors.push(FieldError::duplicate(&at.child("name"), name));
-            }
-        }
-        validate_port(&mut errors, port, kind, &at);
-    }
-    errors.extend(meta::validate_labels(
-        spec.get("selector"),
-        &path.child("selector"),
-    ));
-    let supported = ["ClientIP", "None"];
-    check::one_of(&mut errors, spec, "sessionAffinity", &path, &supported);
-    let supported = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-    check::one_of(&mut errors, spec, "type", &path, &supported);
-    if kind == "ExternalName" {
-        check::required(&mut errors, spec, "externalName", &path);
-    }
-    let external = matches!(kind, "NodePort" | "LoadBalancer")
-        || kind == "ClusterIP" && !list(spec, "externalIPs").is_empty();
-    let policy = text(spec, "externalTrafficPolicy");
-    if !policy.is_empty() && !external {
-        let why = "may only be set for externally-accessible services";
-        errors.push(FieldError::invalid(
-            &path.child("externalTrafficPolicy"),
-            policy,
-            why,
-        ));
-    } else {
-        let supported = ["Cluster", "Local"];
-        check::one_of(
-            &mut errors,
-            spec,
-            "externalTrafficPolicy",
-            &path,
-            &supported,
-        );
-    }
-    let supported = ["Cluster", "Local"];
-    check::one_of(
-        &mut errors,
-        spec,
-        "internalTrafficPolicy",
-        &path,
-        &supported,
-    );
-    if kind != "LoadBalancer" && spec.get("loadBalancerClass").is_some() {
-        let why = "may only be used when `type` is 'LoadBalancer'";
-        errors.push(FieldError::forbidden(&path.child("loadBalancerClass"), why));
-    }
-    errors
-}
-
-fn validate_port(errors: &mut FieldErrors, port: &Tree, kind: &str, path: &Path) {
-    let number_of = number(port, "port").unwrap_or_default();
-    for text in names::is_port_number(number_of) {
-        errors.push(FieldError::invalid(&path.child("port"), number_of, text));
-    }
-    check::one_of(errors, port, "protocol", path, &["SCTP", "TCP", "UDP"]);
-    let at = path.child("targetPort");
-    match port.get("targetPort") {
-        Some(Value::String(name)) => {
-            // One complaint is enough to tell that it is no name.
-            let first = names::is_port_name(name).into_iter().next();
-            errors.extend(first.map(|text| FieldError::invalid(&at, name.as_str(), text)));
-        }
-        Some(Value::Number(target)) => {
-            let target = target.as_i64().unwrap_or_default();
-            for text in names::is_port_number(target) {
-                errors.push(FieldError::invalid(&at, target, text));
-            }
-        }
-        _ => {}
-    }
-    if matches!(kind, "ClusterIP" | "ExternalName")
-        && number(port, "nodePort").unwrap_or_default() != 0
-    {
-        let why = format!("may not be used when `type` is '{kind}'");
-        errors.push(FieldError::forbidden(&path.child("nodePort"), why));
-    }
-}
-
-/// An address stays with a service for as long as it is one that has addresses.
-fn validate_update(new: &Tree, old: &Tree) -> FieldErrors {
-    let mut errors = FieldErrors::new();
-    let empty = Tree::new();
-    let (new, old) = (
-        map(new, "spec").unwrap_or(&empty),
-        map(old, "spec").unwrap_or(&empty),
-    );
-    let has_address = |spec: &Tree| text(spec, "type") != "ExternalName";
-    if has_address(new) && has_address(old) && !text(old, "clusterIP").is_empty() {
-        check::immutable(&mut errors, new, old, &["clusterIP"], &Path::new("spec"));
-    }
-    errors
 }

@@ -1,5 +1,6 @@
 //! `events.k8s.io/v1` `Event`.
 
+use crate::core::event_checks;
 use crate::kind::texts;
 use crate::kind::{Conversion, SelectableField};
 use crate::names;
@@ -23,7 +24,10 @@ pub(crate) fn kind() -> Kind {
         }),
         strategy: Rules {
             create_on_update: true,
-            name: names::path_segment,
+            validate: |object| event_checks::of_either(object, "reportingController"),
+            validate_create: event_checks::create,
+            validate_update: event_checks::update,
+            name: names::dns_subdomain,
             ..Rules::PLAIN
         }
         .strategy(),

@@ -1,14 +1,17 @@
 //! `networking.k8s.io/v1` `Ingress`.
 
+use super::checks;
 use crate::Tree;
 use crate::cells;
 use crate::check;
 use crate::field::{FieldError, FieldErrors, Path};
+use crate::ip;
 use crate::kind::texts;
 use crate::names;
 use crate::rules::Rules;
 use crate::table::Column;
-use crate::tree::{list, list_at, map, maps, text};
+use crate::tree::{list_at, text_at};
+use crate::view::{View, named};
 use crate::{Kind, Subresource};
 use kontiki_object::Value;
 
@@ -18,6 +21,8 @@ pub(crate) fn kind() -> Kind {
         subresources: vec![Subresource::status("Ingress")],
         strategy: Rules {
             validate,
+            validate_create,
+            validate_status,
             generation: &["spec"],
             ..Rules::PLAIN
         }
@@ -68,62 +73,108 @@ fn columns() -> Vec<Column> {
 
 fn validate(object: &Tree) -> FieldErrors {
     let mut errors = FieldErrors::new();
-    let empty = Tree::new();
-    let spec = map(object, "spec").unwrap_or(&empty);
-    let path = Path::new("spec");
-    if map(spec, "defaultBackend").is_none() && list(spec, "rules").is_empty() {
+    let spec = View::of(object, "spec");
+    if !spec.has("defaultBackend") && spec.list("rules").is_empty() {
         let why = "either `defaultBackend` or `rules` must be specified";
-        errors.push(FieldError::invalid(&path, Value::Null, why));
+        errors.push(FieldError::invalid(&spec.path, Value::Null, why));
     }
-    for (index, rule) in maps(spec, "rules").enumerate() {
-        let path = path.child("rules").index(index);
-        let host = text(rule, "host");
+    if let Some(backend) = spec.map("defaultBackend") {
+        checks::backend(&mut errors, &backend);
+    }
+    for rule in spec.maps("rules") {
+        let host = rule.text("host");
         if !host.is_empty() {
-            let at = path.child("host");
-            if host.parse::<std::net::IpAddr>().is_ok() {
+            if ip::sloppy(host).is_some() {
                 let why = "must be a DNS name, not an IP address";
-                errors.push(FieldError::invalid(&at, host, why));
-            } else if host.contains('*') {
-                check::texts(
-                    &mut errors,
-                    &at,
-                    host,
-                    names::is_wildcard_dns1123_subdomain(host),
-                );
-            } else {
-                check::texts(&mut errors, &at, host, names::is_dns1123_subdomain(host));
+                rule.invalid(&mut errors, "host", why);
+            }
+            checks::host(&mut errors, &rule.at("host"), host);
+        }
+        if let Some(http) = rule.map("http") {
+            if http.list("paths").is_empty() {
+                errors.push(FieldError::required(&http.at("paths"), ""));
+            }
+            for one in http.maps("paths") {
+                validate_path(&mut errors, &one);
             }
         }
-        let http = map(rule, "http").unwrap_or(&empty);
-        for (index, one) in maps(http, "paths").enumerate() {
-            let path = path.child("http").child("paths").index(index);
-            validate_path(&mut errors, one, &path);
-        }
     }
-    let class = text(spec, "ingressClassName");
-    if !class.is_empty() {
-        let at = path.child("ingressClassName");
-        check::texts(&mut errors, &at, class, names::is_dns1123_subdomain(class));
+    for tls in spec.maps("tls") {
+        for (path, host) in tls.texts("hosts") {
+            checks::host(&mut errors, &path, host);
+        }
+        tls.name(&mut errors, "secretName", names::is_dns1123_subdomain);
+    }
+    if spec.has("ingressClassName") {
+        let path = spec.at("ingressClassName");
+        let class = spec.text("ingressClassName");
+        named(&mut errors, &path, class, names::is_dns1123_subdomain);
     }
     errors
 }
 
-fn validate_path(errors: &mut FieldErrors, one: &Tree, path: &Path) {
-    match text(one, "pathType") {
-        "" => {
-            let why = "pathType must be specified";
-            errors.push(FieldError::required(&path.child("pathType"), why));
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+fn validate_create(object: &Tree) -> FieldErrors {
+    let annotation = text_at(object, &["metadata", "annotations", CLASS_ANNOTATION]);
+    let class = text_at(object, &["spec", "ingressClassName"]);
+    if annotation.is_empty() || class.is_empty() || annotation == class {
+        return FieldErrors::new();
+    }
+    let why = "must match `ingressClassName` when both are specified";
+    let path = Path::new("annotations").child(CLASS_ANNOTATION);
+    vec![FieldError::invalid(&path, annotation, why)]
+}
+
+fn validate_status(new: &Tree, _: &Tree) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let balancer = View::of(new, "status").inner("loadBalancer");
+    for entry in balancer.maps("ingress") {
+        let address = entry.text("ip");
+        if !address.is_empty() {
+            ip::valid_ip(&mut errors, &entry.at("ip"), address, &[]);
         }
+        check::host_name(&mut errors, &entry, "hostname");
+    }
+    errors
+}
+
+const BAD_SEQUENCES: [&str; 5] = ["//", "/./", "/../", "%2f", "%2F"];
+const BAD_ENDS: [&str; 2] = ["/..", "/."];
+
+fn validate_path(errors: &mut FieldErrors, one: &View<'_>) {
+    let place = one.text("path");
+    let kind = one.text("pathType");
+    if !one.has("pathType") {
+        let why = "pathType must be specified";
+        errors.push(FieldError::required(&one.at("pathType"), why));
+        return;
+    }
+    let mut complain = |why: &str| {
+        errors.push(FieldError::invalid(&one.at("path"), place, why));
+    };
+    match kind {
         "Exact" | "Prefix" => {
-            let place = text(one, "path");
             if !place.starts_with('/') {
-                let why = "must be an absolute path";
-                errors.push(FieldError::invalid(&path.child("path"), place, why));
+                complain("must be an absolute path");
+            }
+            for bad in BAD_SEQUENCES.iter().filter(|bad| place.contains(**bad)) {
+                complain(&format!("must not contain '{bad}'"));
+            }
+            for bad in BAD_ENDS.iter().filter(|bad| place.ends_with(**bad)) {
+                complain(&format!("cannot end with '{bad}'"));
             }
         }
-        _ => {
-            let supported = ["Exact", "ImplementationSpecific", "Prefix"];
-            check::one_of(errors, one, "pathType", path, &supported);
+        "ImplementationSpecific" => {
+            if !place.is_empty() && !place.starts_with('/') {
+                complain("must be an absolute path");
+            }
         }
+        _ => one.one_of(
+            errors,
+            "pathType",
+            &["Exact", "ImplementationSpecific", "Prefix"],
+        ),
     }
+    checks::backend(errors, &one.inner("backend"));
 }

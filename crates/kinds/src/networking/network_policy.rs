@@ -1,5 +1,6 @@
 //! `networking.k8s.io/v1` `NetworkPolicy`.
 
+use super::checks;
 use crate::Kind;
 use crate::Tree;
 use crate::cells;
@@ -14,6 +15,7 @@ pub(crate) fn kind() -> Kind {
         short_names: texts(&["netpol"]),
         defaults,
         strategy: Rules {
+            validate: checks::network_policy,
             generation: &["spec"],
             ..Rules::PLAIN
         }
