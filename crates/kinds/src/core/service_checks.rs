@@ -251,9 +251,8 @@ fn traffic(errors: &mut FieldErrors, spec: &View<'_>) {
             let why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
             errors.push(FieldError::invalid(&path, health, why));
         }
-    } else if health == 0 {
-        errors.push(FieldError::required(&path, ""));
-    } else {
+    } else if health != 0 {
+        // One that is not named yet is given out after this.
         for text in names::is_port_number(health) {
             errors.push(FieldError::invalid(&path, health, text));
         }
