@@ -17,11 +17,11 @@ pub use entry::{CacheEvent, CachedObject};
 pub use resource::{ResourceCache, Snapshot, Subscription, TooOld};
 
 use kontiki_store::{Revision, Store, StoreError};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 /// What the cache covers.
 pub const ROOT: &str = "/registry/";
@@ -47,6 +47,12 @@ impl Default for CacheLimits {
     }
 }
 
+/// A resource that is to be covered.
+struct Addition {
+    prefix: String,
+    done: oneshot::Sender<()>,
+}
+
 /// The watch cache.
 pub struct WatchCache {
     store: Arc<dyn Store>,
@@ -55,6 +61,9 @@ pub struct WatchCache {
     resources: RwLock<BTreeMap<String, Arc<ResourceCache>>>,
     /// Everything up to this revision is in the maps; 0 until they are filled.
     revision: watch::Sender<Revision>,
+    /// Prefixes that are to be covered as well; the feed fills them.
+    additions: Mutex<Vec<Addition>>,
+    additions_wanted: Notify,
     /// Asks the feed to find out whether the store is ahead of the last event.
     progress_wanted: Notify,
 }
@@ -68,6 +77,8 @@ impl WatchCache {
             limits,
             resources: RwLock::default(),
             revision: watch::Sender::new(0),
+            additions: Mutex::default(),
+            additions_wanted: Notify::new(),
             progress_wanted: Notify::new(),
         })
     }
@@ -90,6 +101,42 @@ impl WatchCache {
             .entry(prefix.clone())
             .or_insert_with(|| Arc::new(ResourceCache::new(prefix, self.limits)))
             .clone()
+    }
+
+    /// Covers further resources, by their key prefixes; returns once they are filled.
+    ///
+    /// # Errors
+    /// If the feed ends before.
+    pub async fn add(&self, key_prefixes: Vec<String>) -> Result<(), StoreError> {
+        let mut waiting = Vec::new();
+        {
+            let known = self.resources.read();
+            let mut additions = self.additions.lock();
+            for prefix in key_prefixes {
+                let prefix = format!("{prefix}/");
+                if known.contains_key(&prefix) {
+                    continue;
+                }
+                let (done, filled) = oneshot::channel();
+                additions.push(Addition { prefix, done });
+                waiting.push(filled);
+            }
+        }
+        if !waiting.is_empty() {
+            self.additions_wanted.notify_one();
+        }
+        for filled in waiting {
+            filled.await.map_err(|_| StoreError::Stopped)?;
+        }
+        Ok(())
+    }
+
+    /// Covers a resource no longer; its watches end.
+    pub fn forget(&self, key_prefix: &str) {
+        let gone = self.resources.write().remove(&format!("{key_prefix}/"));
+        if let Some(gone) = gone {
+            gone.end_watches();
+        }
     }
 
     fn resource_of_key(&self, key: &str) -> Option<Arc<ResourceCache>> {

@@ -4,7 +4,8 @@ use arc_swap::ArcSwap;
 use kontiki_kinds::Kind;
 use kontiki_object::GroupVersionResource;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use tokio::sync::watch;
 
 /// All kinds at one point in time.
 pub struct Served {
@@ -38,12 +39,39 @@ impl Served {
 /// The kinds that are served now.
 pub struct Catalog {
     served: ArcSwap<Served>,
+    /// Counts the replacements.
+    state: watch::Sender<u64>,
 }
 
 impl Default for Catalog {
     fn default() -> Self {
-        Self::new(kontiki_kinds::all().to_vec())
+        Self::new(built_in().to_vec())
     }
+}
+
+/// The built-in kinds. What validates definitions of custom ones builds on the
+/// kinds' crate, and so joins them here.
+pub fn built_in() -> &'static [Arc<Kind>] {
+    static KINDS: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| {
+        let kinds = kontiki_kinds::all().iter();
+        kinds
+            .map(|kind| {
+                if kind.group != "apiextensions.k8s.io" || kind.subresource("status").is_none() {
+                    return kind.clone();
+                }
+                let mut kind = Kind::clone(kind);
+                kind.strategy = kontiki_structural::definition::strategy(kind.strategy);
+                Arc::new(kind)
+            })
+            .collect()
+    });
+    &KINDS
+}
+
+/// Whether a group is one of the built-in ones.
+#[must_use]
+pub fn is_built_in_group(group: &str) -> bool {
+    built_in().iter().any(|kind| kind.group == group)
 }
 
 impl Catalog {
@@ -52,6 +80,7 @@ impl Catalog {
     pub fn new(kinds: Vec<Arc<Kind>>) -> Self {
         Self {
             served: ArcSwap::from_pointee(Served::new(kinds)),
+            state: watch::Sender::new(1),
         }
     }
 
@@ -64,6 +93,19 @@ impl Catalog {
     /// Serves other kinds from now on.
     pub fn replace(&self, kinds: Vec<Arc<Kind>>) {
         self.served.store(Arc::new(Served::new(kinds)));
+        self.state.send_modify(|state| *state += 1);
+    }
+
+    /// A number that changes whenever other kinds are served.
+    #[must_use]
+    pub fn state(&self) -> u64 {
+        *self.state.borrow()
+    }
+
+    /// Tells whenever other kinds are served.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.state.subscribe()
     }
 
     /// The kind of a resource.

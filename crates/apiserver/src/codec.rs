@@ -82,6 +82,10 @@ pub fn to_served(kind: &Kind, tree: &mut Tree) {
 
 /// From the form that `kind` serves to the stored form.
 pub fn to_stored(kind: &Kind, tree: &mut Tree) {
+    if kind.custom.is_some() {
+        // Such objects are converted where they enter the store.
+        return;
+    }
     if let Some(conversion) = kind.conversion {
         (conversion.to_stored)(tree);
     }

@@ -6,6 +6,7 @@
 //! * [`allocate`] gives Services their addresses and ports.
 //! * [`dispatch`] carries an allowed request out, for every transport:
 //!   [`http`] speaks the wire, [`in_process`] skips it.
+//! * [`custom`] makes kinds of CustomResourceDefinitions.
 //! * [`subresource`], [`review`] and [`connect`] are what is no plain object.
 //!
 //! **Invariants:** every transport passes authorization and admission; only
@@ -18,6 +19,7 @@ pub mod cache;
 pub mod catalog;
 pub mod codec;
 pub mod connect;
+pub mod custom;
 pub mod dial;
 pub mod dispatch;
 pub mod error;

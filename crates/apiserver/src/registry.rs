@@ -39,7 +39,9 @@ use crate::allocate::Allocator;
 use crate::cache::{CachedObject, WatchCache};
 use crate::catalog::Catalog;
 use crate::error;
+use crate::custom::{NoWebhooks, WebhookCaller};
 use crate::lease::LeasePool;
+use arc_swap::ArcSwap;
 use kontiki_kinds::Kind;
 use kontiki_object::{SharedObject, Status};
 use kontiki_store::Store;
@@ -59,6 +61,7 @@ pub struct Registry {
     admission: Admission,
     allocator: Allocator,
     leases: LeasePool,
+    webhooks: ArcSwap<Arc<dyn WebhookCaller>>,
 }
 
 impl Registry {
@@ -83,7 +86,17 @@ impl Registry {
             catalog,
             admission,
             allocator,
+            webhooks: ArcSwap::from_pointee(Arc::new(NoWebhooks)),
         })
+    }
+
+    /// Calls conversion webhooks by `caller` from now on.
+    pub fn set_webhooks(&self, caller: Arc<dyn WebhookCaller>) {
+        self.webhooks.store(Arc::new(caller));
+    }
+
+    pub(crate) fn webhooks(&self) -> Arc<dyn WebhookCaller> {
+        Arc::clone(&self.webhooks.load())
     }
 
     /// The watch cache.
@@ -178,6 +191,7 @@ impl Registry {
         let entry = self
             .cached_entry(kind, &target.namespace, &target.name)
             .ok_or_else(|| target.not_found())?;
+        self.convert_entries(kind, std::iter::once(&entry)).await?;
         entry
             .served(kind)
             .map_err(|error| error::from_codec(&error, &target.store_key()))

@@ -4,6 +4,7 @@ use crate::admission::Admission;
 use crate::allocate::Allocator;
 use crate::cache::{CacheLimits, WatchCache};
 use crate::catalog::Catalog;
+use crate::custom;
 use crate::dial::NodeDialer;
 use crate::http;
 use crate::in_process::InProcess;
@@ -77,6 +78,8 @@ pub struct Inner {
     pub config: Config,
     /// Reads and writes.
     pub registry: Arc<Registry>,
+    /// Follows the definitions of custom resources.
+    pub custom: Arc<custom::Controller>,
     /// Counters.
     pub metrics: Metrics,
     /// The registry that `/metrics` shows.
@@ -134,6 +137,7 @@ impl ApiServer {
         let metrics = Metrics::register(&mut metrics_registry.write());
         let inner = Arc::new(Inner {
             config,
+            custom: custom::Controller::new(registry.clone()),
             registry,
             metrics,
             metrics_registry,
@@ -178,7 +182,9 @@ impl ApiServer {
 
     /// Keeps the cache up to date until `cancel`.
     pub async fn run(&self, cancel: CancellationToken) {
-        self.inner.registry.cache().clone().run(cancel).await;
+        let custom = self.inner.custom.clone().run(cancel.clone());
+        let cache = self.inner.registry.cache().clone().run(cancel);
+        tokio::join!(cache, custom);
     }
 
     /// Answers one request.

@@ -1,5 +1,8 @@
 //! The API over its router, with a store in memory.
 
+#[path = "rest/custom.rs"]
+mod custom;
+
 use axum::body::Body;
 use futures::StreamExt as _;
 use http::{Method, Request, StatusCode};

@@ -1,6 +1,7 @@
 //! What a kind is.
 
 use crate::Tree;
+use crate::custom::CustomForm;
 use crate::strategy::{Plain, Strategy};
 use crate::table::{Column, default_columns};
 use base64::Engine as _;
@@ -57,6 +58,8 @@ pub struct Kind {
     pub strategy: Arc<dyn Strategy>,
     /// How long objects live after their last write, if not for ever.
     pub ttl_seconds: Option<u32>,
+    /// What differs from built-in kinds; `None` for those.
+    pub custom: Option<Arc<dyn CustomForm>>,
 }
 
 /// A part of a resource that has a path of its own.
@@ -224,6 +227,7 @@ impl Kind {
             conversion: None,
             strategy: Arc::new(Plain),
             ttl_seconds: None,
+            custom: None,
         }
     }
 

@@ -12,6 +12,7 @@
 pub mod field;
 pub mod kind;
 pub mod lifecycle;
+pub mod custom;
 pub mod meta;
 pub mod names;
 pub mod strategy;
@@ -58,6 +59,7 @@ pub mod service {
     };
 }
 
+pub use custom::{CustomForm, ScalePaths};
 pub use field::{ErrorKind, FieldError, FieldErrors, Path};
 pub use kind::{Conversion, Kind, SelectableField, Storage, Subresource};
 pub use list::{all, find, find_kind};

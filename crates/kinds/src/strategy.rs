@@ -177,6 +177,12 @@ pub trait Strategy: Send + Sync {
         Grace::Immediate
     }
 
+    /// Marks an object as terminating in the kind's own way; `false` if it has
+    /// none. A marked object goes when its last finalizer does.
+    fn mark_deleted(&self, _context: &Context<'_>, _object: &mut Tree) -> bool {
+        false
+    }
+
     /// What becomes of dependents when the deletion does not say.
     fn garbage_collection(&self) -> GarbageCollection {
         GarbageCollection::Background

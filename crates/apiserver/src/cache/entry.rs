@@ -2,9 +2,10 @@
 
 use crate::codec::{self, CodecError};
 use bytes::Bytes;
-use kontiki_kinds::Kind;
+use kontiki_kinds::{Kind, Tree};
 use kontiki_object::{Object, SharedObject};
 use kontiki_store::{EventKind, KeyValue, Revision};
+use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 
 /// One version of one object: the store's bytes, decoded at most once.
@@ -13,8 +14,8 @@ pub struct CachedObject {
     pub mod_revision: Revision,
     value: Bytes,
     stored: OnceLock<Result<SharedObject, CodecError>>,
-    /// The form of the first kind that serves another form than the stored one.
-    other: OnceLock<(String, SharedObject)>,
+    /// The last form that was asked for and is not the stored one, by its key.
+    other: Mutex<Option<(String, SharedObject)>>,
 }
 
 impl CachedObject {
@@ -31,7 +32,7 @@ impl CachedObject {
             mod_revision,
             value,
             stored: OnceLock::new(),
-            other: OnceLock::new(),
+            other: Mutex::new(None),
         }
     }
 
@@ -60,19 +61,60 @@ impl CachedObject {
         if is_served_form(kind, &stored) {
             return Ok(stored);
         }
-        let api_version = kind.api_version();
-        let (form, object) = self
-            .other
-            .get_or_init(|| (api_version.clone(), convert(kind, &stored)));
-        if *form == api_version {
+        let key = form_key(kind);
+        let mut other = self.other.lock();
+        if let Some((form, object)) = &*other
+            && *form == key
+        {
             return Ok(object.clone());
         }
-        Ok(convert(kind, &stored))
+        if self.needs_webhook(kind, &stored) {
+            return Err(CodecError::Decode(format!(
+                "it is not converted to {} yet",
+                kind.api_version()
+            )));
+        }
+        let object = convert(kind, &stored);
+        *other = Some((key, object.clone()));
+        Ok(object)
+    }
+
+    /// Whether only a webhook can say how the object looks in the form of `kind`.
+    fn needs_webhook(&self, kind: &Kind, stored: &Object) -> bool {
+        kind.custom
+            .as_ref()
+            .is_some_and(|custom| custom.conversion_webhook().is_some())
+            && stored.api_version() != kind.api_version()
+    }
+
+    /// The stored object, if a webhook must be asked how `kind` serves it.
+    #[must_use]
+    pub fn unconverted(&self, kind: &Kind) -> Option<SharedObject> {
+        let stored = self.stored().ok()?;
+        let is_known = |(form, _): &(String, SharedObject)| *form == form_key(kind);
+        (self.needs_webhook(kind, &stored) && !self.other.lock().as_ref().is_some_and(is_known))
+            .then_some(stored)
+    }
+
+    /// Remembers what the webhook said.
+    pub fn converted(&self, kind: &Kind, mut tree: Tree) {
+        if let Some(custom) = &kind.custom {
+            custom.revive(&mut tree);
+        }
+        *self.other.lock() = Some((form_key(kind), Arc::new(Object::new(tree))));
+    }
+}
+
+fn form_key(kind: &Kind) -> String {
+    match &kind.custom {
+        Some(custom) => format!("{} {}", kind.api_version(), custom.identity()),
+        None => kind.api_version(),
     }
 }
 
 fn is_served_form(kind: &Kind, stored: &Object) -> bool {
     kind.conversion.is_none()
+        && kind.custom.is_none()
         && stored.kind() == kind.kind
         && stored.api_version() == kind.api_version()
 }
@@ -80,6 +122,9 @@ fn is_served_form(kind: &Kind, stored: &Object) -> bool {
 fn convert(kind: &Kind, stored: &Object) -> SharedObject {
     let mut tree = stored.tree().clone();
     codec::to_served(kind, &mut tree);
+    if let Some(custom) = &kind.custom {
+        custom.revive(&mut tree);
+    }
     Arc::new(Object::new(tree))
 }
 

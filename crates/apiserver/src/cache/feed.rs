@@ -49,6 +49,10 @@ impl WatchCache {
         loop {
             let item = tokio::select! {
                 item = stream.next() => item,
+                () = self.additions_wanted.notified() => {
+                    self.fill_additions().await?;
+                    continue;
+                }
                 () = self.progress_wanted.notified() => {
                     stream.request_progress();
                     continue;
@@ -88,8 +92,60 @@ impl WatchCache {
         });
     }
 
+    /// Fills what joined while the feed runs, as of the last event that was
+    /// taken in: later events find it in its place.
+    async fn fill_additions(&self) -> Result<(), StoreError> {
+        let additions = std::mem::take(&mut *self.additions.lock());
+        for addition in additions {
+            if !self.resources.read().contains_key(&addition.prefix) {
+                let revision = self.revision();
+                let cache = Arc::new(ResourceCache::new(addition.prefix.clone(), self.limits));
+                let objects = self.read_all(&addition.prefix, revision).await?;
+                cache.reset(objects, revision, true);
+                self.resources.write().insert(addition.prefix, cache);
+            }
+            let _ = addition.done.send(());
+        }
+        Ok(())
+    }
+
+    async fn read_all(&self, prefix: &str, revision: Revision) -> Result<Objects, StoreError> {
+        let mut objects = Objects::new();
+        let mut range = KeyRange::prefix(prefix.to_owned());
+        loop {
+            let page = self
+                .store
+                .range(RangeRequest {
+                    range: range.clone(),
+                    limit: self.limits.page_keys,
+                    revision,
+                    serializable: true,
+                    ..RangeRequest::default()
+                })
+                .await?;
+            for kv in &page.kvs {
+                let key = std::str::from_utf8(&kv.key).ok();
+                if let Some(rest) = key.and_then(|key| key.strip_prefix(prefix)) {
+                    objects.insert(Arc::from(rest), Arc::new(CachedObject::new(kv)));
+                }
+            }
+            let Some(last) = page.kvs.last().filter(|_| page.more) else {
+                return Ok(objects);
+            };
+            let mut next = last.key.to_vec();
+            next.push(0);
+            range.key = next.into();
+        }
+    }
+
     /// Reads everything at one revision, page by page.
     async fn fill(&self, first: bool) -> Result<Revision, StoreError> {
+        let additions = std::mem::take(&mut *self.additions.lock());
+        for addition in additions {
+            let _ = self.resource(addition.prefix.trim_end_matches('/'));
+            // The caller waits for the fill by the revision that it makes known.
+            let _ = addition.done.send(());
+        }
         let revision = self.store.read_barrier().await?;
         let mut filled: HashMap<String, (Arc<ResourceCache>, Objects)> = self
             .all()

@@ -215,6 +215,11 @@ impl ResourceCache {
         self.publish(&mut state, Arc::new(event));
     }
 
+    /// Ends every watch: the resource is no more.
+    pub(super) fn end_watches(&self) {
+        self.state.lock().watchers.clear();
+    }
+
     fn publish(&self, state: &mut State, event: Arc<CacheEvent>) {
         state.watchers.retain(|watcher| {
             // A full queue ends the watcher: it lists again or resumes from its revision.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use kontiki_kinds::Tree;
+use kontiki_kinds::{CustomForm, FieldError, Path, Tree};
 use kontiki_object::{Status, Value};
 use kontiki_schema::strict::{self, Problem};
 use kontiki_schema::{Node, Schema, protobuf};
@@ -44,6 +44,10 @@ pub struct Expected<'a> {
     pub kind: &'a str,
     /// The OpenAPI name of its type; empty if unknown.
     pub schema: &'a str,
+    /// Its group.
+    pub group: &'a str,
+    /// How it looks if it is not built in.
+    pub custom: Option<&'a dyn CustomForm>,
 }
 
 /// Decodes an object in any of the three formats.
@@ -60,7 +64,10 @@ pub fn decode(
     let ty = Schema::get().type_by_name(expected.schema);
     let ty =
         ty.or_else(|| Schema::get().type_for_api_version(&expected.api_version, expected.kind));
-    let node = ty.map_or_else(Node::untyped, Node::of);
+    let node = match expected.custom {
+        Some(custom) => Node::custom(custom.schema()),
+        None => ty.map_or_else(Node::untyped, Node::of),
+    };
     let unrecognized = |why: String| {
         Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): {why} ({})",
@@ -80,7 +87,7 @@ pub fn decode(
                 unknown.into_iter().map(Problem::UnknownField).collect(),
             )
         }
-        "application/vnd.kubernetes.protobuf" => {
+        "application/vnd.kubernetes.protobuf" if expected.custom.is_none() => {
             if bytes.is_empty() || bytes[..] == protobuf::MAGIC[..] {
                 let what = if bytes.is_empty() { "data" } else { "body" };
                 return Err(unrecognized(format!("empty {what}")));
@@ -96,7 +103,11 @@ pub fn decode(
             "json: cannot unmarshal into an object".to_owned(),
         ));
     };
-    check_kind(&tree, expected)?;
+    if expected.custom.is_some() {
+        check_custom(&tree, expected, bytes)?;
+    } else {
+        check_kind(&tree, expected)?;
+    }
     note(problems, expected, validation, context)?;
     Ok(tree)
 }
@@ -130,6 +141,49 @@ fn note(
         }
     }
     Ok(())
+}
+
+/// Custom objects say what they are: their group may hold anything.
+fn check_custom(tree: &Tree, expected: &Expected<'_>, bytes: &[u8]) -> Result<(), Status> {
+    const SHOWN_BYTES_MAX: usize = 30;
+    let text = |field: &str| tree.get(field).and_then(Value::as_str).unwrap_or_default();
+    for (field, name) in [("kind", "Kind"), ("apiVersion", "apiVersion")] {
+        if text(field).is_empty() {
+            let whole = String::from_utf8_lossy(bytes);
+            let cut: String = whole.chars().take(SHOWN_BYTES_MAX).collect();
+            let shown = if cut.len() < whole.len() {
+                format!("{cut} ...")
+            } else {
+                cut
+            };
+            return Err(Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): Object '{name}' is missing in '{whole}' ({shown})",
+                expected.kind
+            )));
+        }
+    }
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if api_version != expected.api_version {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({})",
+            expected.api_version
+        )));
+    }
+    if kind == expected.kind {
+        return Ok(());
+    }
+    let why = format!("must be {}", expected.kind);
+    let complaint = FieldError::invalid(&Path::new("kind"), kind, why);
+    let name = tree
+        .get("metadata")
+        .and_then(|metadata| metadata["name"].as_str());
+    let causes = vec![complaint.into()];
+    Err(Status::invalid(
+        expected.group,
+        kind,
+        name.unwrap_or_default(),
+        causes,
+    ))
 }
 
 fn check_kind(tree: &Tree, expected: &Expected<'_>) -> Result<(), Status> {

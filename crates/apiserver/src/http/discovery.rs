@@ -25,7 +25,14 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 /// Documents that are costly to make and asked for often.
 #[derive(Default)]
 pub struct Documents {
-    made: Mutex<BTreeMap<String, Document>>,
+    made: Mutex<Made>,
+}
+
+/// The documents of one state of the catalog.
+#[derive(Default)]
+struct Made {
+    state: u64,
+    documents: BTreeMap<String, Document>,
 }
 
 #[derive(Clone)]
@@ -35,22 +42,40 @@ struct Document {
 }
 
 impl Documents {
-    fn get(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Document {
-        if let Some(found) = self.made.lock().get(name) {
-            return found.clone();
+    fn get(&self, inner: &Inner, name: &str, make: impl FnOnce() -> Vec<u8>) -> Document {
+        let state = inner.registry.catalog().state();
+        {
+            let mut made = self.made.lock();
+            if made.state != state {
+                *made = Made {
+                    state,
+                    documents: BTreeMap::new(),
+                };
+            }
+            if let Some(found) = made.documents.get(name) {
+                return found.clone();
+            }
         }
         let bytes = make();
         let made = Document {
             hash: openapi::hash(&bytes),
             bytes: bytes.into(),
         };
-        self.made.lock().insert(name.to_owned(), made.clone());
+        let mut all = self.made.lock();
+        // What was made of an older state is told once and not kept.
+        if all.state == state {
+            all.documents.insert(name.to_owned(), made.clone());
+        }
         made
     }
 }
 
 /// Answers paths that are about no resource.
-pub fn answer(call: &Call) -> Response<Body> {
+pub async fn answer(call: &Call) -> Response<Body> {
+    // Definitions that were acknowledged are in what is told.
+    if matches!(call.info.path.get(..5), Some("/apis" | "/open")) {
+        call.inner.custom.caught_up().await;
+    }
     if call.parts.method != Method::GET {
         return call.encoder.status(&crate::subresource::not_allowed());
     }
@@ -212,8 +237,17 @@ fn resource_values(kind: &Kind) -> Vec<Value> {
     all
 }
 
+fn own_kind(kind: &Kind) -> Value {
+    json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
+}
+
 fn discovered(kind: &Kind) -> Value {
     let sub_value = |sub: &Subresource| {
+        if kind.custom.is_some() && sub.version.is_empty() {
+            return json!({
+                "subresource": sub.name, "responseKind": own_kind(kind), "verbs": sub.verbs,
+            });
+        }
         json!({
             "subresource": sub.name,
             "responseKind": {"group": sub.group, "version": sub.version, "kind": sub.kind},
@@ -227,6 +261,9 @@ fn discovered(kind: &Kind) -> Value {
         "singularResource": kind.singular,
         "verbs": kind.verbs,
     });
+    if kind.custom.is_some() {
+        value["responseKind"] = own_kind(kind);
+    }
     if !kind.short_names.is_empty() {
         value["shortNames"] = json!(kind.short_names);
     }
@@ -305,7 +342,13 @@ fn tagged(
 fn for_openapi(kind: &Kind) -> Option<ResourceForOpenApi> {
     let texts =
         |verbs: &[std::borrow::Cow<'static, str>]| verbs.iter().map(ToString::to_string).collect();
-    let schema = Schema::get().type_by_name(&kind.schema)?;
+    let schema = match &kind.custom {
+        Some(custom) => SchemaSource::Custom {
+            schema: custom.schema().clone(),
+            list_kind: kind.list_kind.to_string(),
+        },
+        None => SchemaSource::BuiltIn(Schema::get().type_by_name(&kind.schema)?),
+    };
     let subresources = kind.subresources.iter().map(|sub| {
         let own = sub.version.is_empty();
         SubresourceForOpenApi {
@@ -335,7 +378,7 @@ fn for_openapi(kind: &Kind) -> Option<ResourceForOpenApi> {
         kind: kind.kind.to_string(),
         namespaced: kind.namespaced,
         verbs: texts(&kind.verbs),
-        schema: SchemaSource::BuiltIn(schema),
+        schema,
         subresources: subresources.collect(),
     })
 }
@@ -389,20 +432,20 @@ fn openapi_v2(call: &Call) -> Response<Body> {
         .any(|value| value.contains(SPEC_V2));
     let inner = &call.inner;
     if wants_protobuf {
-        let document = inner.documents.get("v2.protobuf", || {
+        let document = inner.documents.get(inner, "v2.protobuf", || {
             openapi::render_v2_protobuf(&described(inner))
         });
         return tagged(call, &document, V2_PROTOBUF, "no-cache, private");
     }
     let document = inner
         .documents
-        .get("v2", || openapi::render_v2(&described(inner)));
+        .get(inner, "v2", || openapi::render_v2(&described(inner)));
     tagged(call, &document, "application/json", "no-cache, private")
 }
 
 fn document_v3(inner: &Inner, group: &str, version: &str) -> Document {
     let name = format!("v3/{group}/{version}");
-    inner.documents.get(&name, || {
+    inner.documents.get(inner, &name, || {
         let own: Vec<ResourceForOpenApi> = described(inner)
             .into_iter()
             .filter(|resource| resource.group == group && resource.version == version)
@@ -435,7 +478,7 @@ fn openapi_v3(call: &Call, group: &str, version: &str) -> Response<Body> {
 
 fn openapi_index(call: &Call) -> Response<Body> {
     let inner = &call.inner;
-    let document = inner.documents.get("v3", || {
+    let document = inner.documents.get(inner, "v3", || {
         let mut documents = vec![("api/v1".to_owned(), document_v3(inner, "", "v1").hash)];
         for (group, versions) in groups(inner) {
             for version in versions {

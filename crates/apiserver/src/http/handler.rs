@@ -121,7 +121,7 @@ pub async fn handle(inner: Arc<Inner>, request: Request<Body>) -> Response<Body>
 }
 
 fn observe(inner: &Inner, info: &RequestInfo, code: u16, started: Instant) {
-    let labels = duration_labels(info);
+    let labels = duration_labels(inner, info);
     inner
         .metrics
         .request_total
@@ -145,14 +145,18 @@ fn observe(inner: &Inner, info: &RequestInfo, code: u16, started: Instant) {
 }
 
 /// Labels from names that are served only: what callers invent is not remembered.
-fn duration_labels(info: &RequestInfo) -> DurationLabels {
+fn duration_labels(inner: &Inner, info: &RequestInfo) -> DurationLabels {
     if !info.is_resource {
         return DurationLabels {
             verb: info.verb.to_uppercase(),
             ..DurationLabels::default()
         };
     }
-    if kontiki_kinds::find(&info.group, &info.version, &info.resource).is_none() {
+    let catalog = inner.registry.catalog();
+    if catalog
+        .find(&info.group, &info.version, &info.resource)
+        .is_none()
+    {
         return DurationLabels {
             verb: "other".to_owned(),
             ..DurationLabels::default()
@@ -359,7 +363,7 @@ async fn dispatch_call(call: Call, body: Body) -> Response<Body> {
     if !call.info.is_resource {
         return match health::answer(&call).await {
             Some(response) => response,
-            None => discovery::answer(&call),
+            None => discovery::answer(&call).await,
         };
     }
     let encoder = call.encoder.clone();

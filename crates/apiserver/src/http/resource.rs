@@ -3,15 +3,17 @@
 use super::body::{self, Expected};
 use super::encode::List;
 use super::handler::{Call, not_acceptable};
-use super::negotiate::{Format, Shape, negotiate};
+use super::negotiate::{Agreed, Format, Shape, negotiate};
 use super::{options, watch};
+use crate::catalog::is_built_in_group;
 use crate::dispatch::{self, Action, Answer};
 use crate::registry::{ListPage, PatchBody, Target, returns_object};
 use crate::subresource::{answered_kind, not_allowed};
 use crate::{connect, error};
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use kontiki_client::PatchKind;
 use kontiki_kinds::{Kind, Tree};
 use kontiki_object::{Status, Value};
@@ -28,18 +30,34 @@ pub async fn answer(mut call: Call, body: Body) -> Result<Warned<Response<Body>>
     let warnings = call.context.warnings();
     match result {
         Ok(response) => Ok((response, warnings)),
+        // Groups that are not built in answer unknown paths in plain text.
+        Err(status) if status == Status::no_such_path() && !is_built_in_group(&call.info.group) => {
+            let text = "404 page not found\n";
+            Ok((super::health::plain(StatusCode::NOT_FOUND, text), warnings))
+        }
         Err(status) => Err((status, warnings)),
     }
 }
 
-fn target(call: &Call) -> Result<Target, Status> {
+/// The kind that a path names. One that is not known may have come a moment
+/// ago: then what was acknowledged is waited for.
+async fn kind_of(call: &Call) -> Option<Arc<Kind>> {
     let info = &call.info;
-    let kind = call
-        .inner
-        .registry
-        .catalog()
-        .find(&info.group, &info.version, &info.resource)
-        .ok_or_else(Status::no_such_path)?;
+    let catalog = call.inner.registry.catalog();
+    let find = || catalog.find(&info.group, &info.version, &info.resource);
+    if let Some(kind) = find() {
+        return Some(kind);
+    }
+    if is_built_in_group(&info.group) {
+        return None;
+    }
+    call.inner.custom.caught_up().await;
+    find()
+}
+
+async fn target(call: &Call) -> Result<Target, Status> {
+    let info = &call.info;
+    let kind = kind_of(call).await.ok_or_else(Status::no_such_path)?;
     // A namespace's own path says the namespace twice.
     let namespace = if kind.namespaced {
         info.namespace.clone()
@@ -84,12 +102,16 @@ fn check_verb(call: &Call, target: &Target) -> Result<(), Status> {
 }
 
 async fn respond(call: &mut Call, request_body: Body) -> Result<Response<Body>, Status> {
-    let target = target(call)?;
+    let target = target(call).await?;
     if connect::is_connect(&target) {
         return connect::answer(call, &target, request_body).await;
     }
     check_verb(call, &target)?;
     if let Some(text) = deprecation(&target.kind) {
+        call.context.warn(text);
+    }
+    let custom = target.kind.custom.clone();
+    if let Some(text) = custom.as_ref().and_then(|custom| custom.deprecation()) {
         call.context.warn(text);
     }
     let reads_many = call.info.verb == "list";
@@ -101,7 +123,8 @@ async fn respond(call: &mut Call, request_body: Body) -> Result<Response<Body>, 
     });
     // A stream has no form in YAML.
     let agreed = agreed.filter(|agreed| !watches || agreed.format != Format::Yaml);
-    call.encoder.agreed = agreed.ok_or_else(|| {
+    let agreed = agreed.map(|agreed| json_for_custom(agreed, &call.parts.headers, &target));
+    call.encoder.agreed = agreed.flatten().ok_or_else(|| {
         if watches {
             error::not_acceptable(&super::negotiate::STREAM_TYPES)
         } else if reads_many {
@@ -118,6 +141,28 @@ async fn respond(call: &mut Call, request_body: Body) -> Result<Response<Body>, 
     let action = action(call, &target, request_body).await?;
     let answer = dispatch::perform(&call.inner, &call.context, &target, action).await?;
     Ok(encode(call, answered_kind(&target), answer))
+}
+
+/// Custom objects have no protobuf form: the next best is taken.
+fn json_for_custom(agreed: Agreed, headers: &HeaderMap, target: &Target) -> Option<Agreed> {
+    let is_plain = matches!(agreed.shape, Shape::Plain);
+    let is_own = target.subresource != "scale" && target.kind.custom.is_some();
+    if !is_own || !is_plain || agreed.format != Format::Protobuf {
+        return Some(agreed);
+    }
+    let accepted = headers.get_all(ACCEPT).iter();
+    let others: Vec<&str> = accepted
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|text| !text.starts_with("application/vnd.kubernetes.protobuf"))
+        .collect();
+    if others.is_empty() {
+        return None;
+    }
+    let mut left = HeaderMap::new();
+    left.insert(ACCEPT, HeaderValue::from_str(&others.join(",")).ok()?);
+    negotiate(&left, |_| true)
 }
 
 /// What upstream warns about whoever uses a kind that is on its way out.
@@ -148,6 +193,11 @@ async fn action(call: &Call, target: &Target, request_body: Body) -> Result<Acti
         "list" => Action::List(options::list(query)?),
         "create" => {
             let options = options::write(query, "CreateOptions", agent, false)?;
+            if let Some(custom) = &target.kind.custom
+                && custom.is_terminating()
+            {
+                return Err(terminating(target));
+            }
             let bytes = body::read(request_body).await?;
             let tree = decode(call, target, &bytes, options.field_validation)?;
             Action::Create(tree, options)
@@ -160,6 +210,9 @@ async fn action(call: &Call, target: &Target, request_body: Body) -> Result<Acti
         }
         "patch" => {
             let kind = patch_kind(call)?;
+            if kind == PatchKind::StrategicMerge && is_custom(target) {
+                return Err(error::unsupported_media_type(&PATCHES[..3]));
+            }
             let is_apply = kind == PatchKind::Apply;
             let options = options::write(query, "PatchOptions", agent, is_apply)?;
             let bytes = body::read(request_body).await?;
@@ -187,6 +240,8 @@ async fn delete_request(
         api_version: "meta.k8s.io/v1".to_owned(),
         kind: "DeleteOptions",
         schema: "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+        group: "meta.k8s.io",
+        custom: None,
     };
     // Any group's version of `DeleteOptions` will do.
     let mut value = match body::content_type(&call.parts.headers) {
@@ -228,6 +283,8 @@ fn decode(
             api_version: kind.api_version(),
             kind: &kind.kind,
             schema: &kind.schema,
+            group: &kind.group,
+            custom: kind.custom.as_deref(),
         },
         Some(sub) => Expected {
             api_version: match (&*sub.group, &*sub.version) {
@@ -237,6 +294,8 @@ fn decode(
             },
             kind: &sub.kind,
             schema: "",
+            group: &sub.group,
+            custom: None,
         },
     };
     body::decode(
@@ -248,18 +307,26 @@ fn decode(
     )
 }
 
+/// The formats of patches; the last is not for custom objects.
+const PATCHES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/apply-patch+yaml",
+    "application/strategic-merge-patch+json",
+];
+
+/// Whether the target is written as a custom object.
+fn is_custom(target: &Target) -> bool {
+    target.kind.custom.is_some() && target.subresource != "scale"
+}
+
 fn patch_kind(call: &Call) -> Result<PatchKind, Status> {
     match body::content_type(&call.parts.headers) {
         "application/json-patch+json" => Ok(PatchKind::Json),
         "application/merge-patch+json" => Ok(PatchKind::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchKind::StrategicMerge),
         "application/apply-patch+yaml" => Ok(PatchKind::Apply),
-        _ => Err(error::unsupported_media_type(&[
-            "application/json-patch+json",
-            "application/merge-patch+json",
-            "application/apply-patch+yaml",
-            "application/strategic-merge-patch+json",
-        ])),
+        _ => Err(error::unsupported_media_type(&PATCHES)),
     }
 }
 
@@ -291,12 +358,25 @@ fn encode(call: &Call, kind: &Arc<Kind>, answer: Answer) -> Response<Body> {
         Answer::List(page) => encoder.list(List {
             kind,
             items: &page.items,
-            metadata: list_metadata(&page),
+            metadata: list_metadata(kind, &page),
         }),
     }
 }
 
-fn list_metadata(page: &ListPage) -> Tree {
+/// 405: nothing new comes while the definition goes.
+fn terminating(target: &Target) -> Status {
+    let kind = &target.kind;
+    let why = "create not allowed while custom resource definition is terminating";
+    let mut status = Status::failure(405, "MethodNotAllowed", why);
+    status.details = Some(kontiki_object::Details {
+        group: kind.group.to_string(),
+        kind: kind.plural.to_string(),
+        ..kontiki_object::Details::default()
+    });
+    status
+}
+
+fn list_metadata(kind: &Kind, page: &ListPage) -> Tree {
     let mut metadata = Tree::new();
     if page.revision > 0 {
         metadata.insert(
@@ -304,7 +384,8 @@ fn list_metadata(page: &ListPage) -> Tree {
             page.revision.to_string().into(),
         );
     }
-    if !page.continue_token.is_empty() {
+    // Lists of custom objects always show it.
+    if !page.continue_token.is_empty() || kind.custom.is_some() {
         metadata.insert("continue".to_owned(), page.continue_token.clone().into());
     }
     if let Some(remaining) = page.remaining {

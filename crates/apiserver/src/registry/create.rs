@@ -6,7 +6,7 @@ use super::{Registry, fields, names, owners};
 use crate::admission::{Attributes, Operation};
 use crate::{codec, error};
 use async_trait::async_trait;
-use kontiki_kinds::{Kind, Tree, lifecycle};
+use kontiki_kinds::{CustomForm, Kind, Tree, lifecycle};
 use kontiki_object::{Object, SharedObject, Status, Value, time};
 use kontiki_schema::{Schema, normal, strict};
 use std::sync::Arc;
@@ -17,6 +17,9 @@ const GENERATED_NAMES_MAX: usize = 8;
 /// Brings an object that came in into the form that `kind` serves: types
 /// checked, canonical values, `apiVersion` and `kind` filled in.
 pub(crate) fn shape(kind: &Kind, object: Tree) -> Result<Tree, Status> {
+    if let Some(custom) = &kind.custom {
+        return shape_custom(kind, &**custom, object);
+    }
     let mut value = Value::Object(object);
     if let Some(ty) = Schema::get().type_by_name(&kind.schema) {
         if let Some(problem) = strict::check_types(ty, &value) {
@@ -35,6 +38,19 @@ pub(crate) fn shape(kind: &Kind, object: Tree) -> Result<Tree, Status> {
     tree.insert("kind".to_owned(), kind.kind.clone().into());
     tree.entry("metadata")
         .or_insert_with(|| Value::Object(Tree::new()));
+    Ok(tree)
+}
+
+fn shape_custom(kind: &Kind, custom: &dyn CustomForm, mut tree: Tree) -> Result<Tree, Status> {
+    custom.shape(&mut tree).map_err(|problem| {
+        Status::bad_request(format!(
+            "{name} in version \"{version}\" cannot be handled as a {name}: {problem}",
+            name = kind.kind,
+            version = kind.version,
+        ))
+    })?;
+    tree.insert("apiVersion".to_owned(), kind.api_version().into());
+    tree.insert("kind".to_owned(), kind.kind.clone().into());
     Ok(tree)
 }
 

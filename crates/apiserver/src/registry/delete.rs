@@ -164,6 +164,10 @@ impl Delete<'_> {
         let options = kontiki_kinds::DeleteOptions {
             grace_period_seconds: self.request.options.grace_period_seconds,
         };
+        if kind.strategy.mark_deleted(&context, tree) {
+            let is_held = Object::new(tree.clone()).finalizers().next().is_some();
+            return if is_held { Marked::Waiting } else { Marked::Gone };
+        }
         let deletion = lifecycle::before_delete(kind, &context, tree, options);
         let finalizers = self.finalizers(existing);
         let own: Vec<String> = existing.object.finalizers().map(str::to_owned).collect();

@@ -136,6 +136,8 @@ impl Registry {
         let only_key = only_name.map(|name| format!("{scope}{name}"));
         let from = only_key.as_deref().unwrap_or(&start);
         let from = if from < start.as_str() { &start } else { from };
+        let scoped = || snapshot.range(&scope, from).map(|(_, entry)| entry);
+        self.convert_entries(kind, scoped()).await?;
         let mut rest = snapshot.range(&scope, from);
         let mut last = None;
         for (key, entry) in rest.by_ref() {

@@ -97,21 +97,21 @@ impl Registry {
         let key = target.store_key();
         // The first plan is made from the cache, which may lag; only a plan
         // from the store's own answer may fail for what it saw.
-        let mut existing = self.cached_stored(target)?;
+        let mut existing = self.cached_stored(target).await?;
         let mut is_fresh = false;
         for _ in 0..ATTEMPTS_MAX {
             let plan = match mutation.plan(existing.as_ref()).await {
                 Ok(plan) => plan,
                 Err(status) if is_fresh => return Err(status),
                 Err(_) => {
-                    existing = self.read_stored(&key).await?;
+                    existing = self.read_stored(target, &key).await?;
                     is_fresh = true;
                     continue;
                 }
             };
             if matches!(plan, Plan::Keep) {
                 if !is_fresh {
-                    existing = self.read_stored(&key).await?;
+                    existing = self.read_stored(target, &key).await?;
                     is_fresh = true;
                     continue;
                 }
@@ -138,27 +138,45 @@ impl Registry {
                     _ => Outcome::Updated(write.tree),
                 });
             }
-            existing = found(answer.responses.into_iter().next(), &key)?;
+            let found = found(answer.responses.into_iter().next(), &key)?;
+            existing = self.in_form(target, found).await?;
             is_fresh = true;
         }
         Err(target.modified())
     }
 
-    fn cached_stored(&self, target: &Target) -> Result<Option<Stored>, Status> {
+    async fn cached_stored(&self, target: &Target) -> Result<Option<Stored>, Status> {
         let entry = self.cached_entry(&target.kind, &target.namespace, &target.name);
-        entry
+        let found = entry
             .map(|entry| stored(&entry, &target.store_key()))
-            .transpose()
+            .transpose()?;
+        self.in_form(target, found).await
     }
 
-    async fn read_stored(&self, key: &str) -> Result<Option<Stored>, Status> {
+    /// Custom objects are planned in the form that was asked for.
+    async fn in_form(
+        &self,
+        target: &Target,
+        found: Option<Stored>,
+    ) -> Result<Option<Stored>, Status> {
+        match found {
+            Some(stored) if target.kind.custom.is_some() => {
+                let object = self.serve_custom(&target.kind, &stored.object).await?;
+                Ok(Some(Stored { object, ..stored }))
+            }
+            found => Ok(found),
+        }
+    }
+
+    async fn read_stored(&self, target: &Target, key: &str) -> Result<Option<Stored>, Status> {
         let request = RangeRequest {
             range: KeyRange::one(key.to_owned()),
             ..RangeRequest::default()
         };
         let answer = self.store.range(request).await;
         let answer = answer.map_err(|error| error::from_store(&error))?;
-        found(Some(OpResponse::Range(answer)), key)
+        let found = found(Some(OpResponse::Range(answer)), key)?;
+        self.in_form(target, found).await
     }
 
     async fn prepare(
@@ -185,9 +203,10 @@ impl Registry {
                 prev_kv: false,
             })
         } else {
+            let stored = self.store_custom(&target.kind, tree.clone()).await?;
             Op::Put(PutRequest {
                 key: key.to_owned().into(),
-                value: codec::encode(&target.kind, tree.clone()),
+                value: codec::encode(&target.kind, stored),
                 lease,
                 ..PutRequest::default()
             })

@@ -25,7 +25,10 @@ pub struct PatchBody {
 }
 
 /// The schema of a kind's objects.
-pub(super) fn node(kind: &Kind) -> Node<'static> {
+pub(super) fn node(kind: &Kind) -> Node<'_> {
+    if let Some(custom) = &kind.custom {
+        return Node::custom(custom.schema());
+    }
     Schema::get()
         .type_by_name(&kind.schema)
         .map_or_else(Node::untyped, Node::of)

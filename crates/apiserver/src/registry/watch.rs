@@ -80,6 +80,7 @@ enum Source {
 
 /// A watch.
 pub struct Watching {
+    registry: Arc<Registry>,
     cache: Arc<WatchCache>,
     kind: Arc<Kind>,
     selection: Selection,
@@ -103,7 +104,11 @@ impl Registry {
     /// # Errors
     /// 400 or 500 for malformed parameters, 504 for a version that does not
     /// come, or what the store says. A past that is gone is the first event.
-    pub async fn watch(&self, target: &Target, request: &WatchRequest) -> Result<Watching, Status> {
+    pub async fn watch(
+        self: &Arc<Self>,
+        target: &Target,
+        request: &WatchRequest,
+    ) -> Result<Watching, Status> {
         let kind = &target.kind;
         let storage = kind.storage.as_ref().ok_or_else(Status::no_such_path)?;
         let mut selection =
@@ -143,6 +148,7 @@ impl Registry {
         };
         let now = Instant::now();
         let mut watching = Watching {
+            registry: self.clone(),
             cache: self.cache.clone(),
             kind: kind.clone(),
             selection,
@@ -159,6 +165,8 @@ impl Registry {
             ended: false,
         };
         if let Some(snapshot) = snapshot {
+            let entries = snapshot.objects.values();
+            self.convert_entries(kind, entries).await?;
             watching.tell_state(&snapshot);
             // Whoever asks for bookmarks and no version is told the end of the
             // present state too, as upstream does for older clients.
@@ -169,6 +177,7 @@ impl Registry {
             }
         }
         for event in replay {
+            watching.convert(&event).await;
             watching.tell(&event);
         }
         Ok(watching)
@@ -230,7 +239,10 @@ impl Watching {
                 }
             };
             match told {
-                Some(Told::One(event)) => self.tell(&event),
+                Some(Told::One(event)) => {
+                    self.convert(&event).await;
+                    self.tell(&event);
+                }
                 Some(Told::Batch(events)) => self.tell_history(&events),
                 Some(Told::Nothing) => {}
                 Some(Told::Gone(oldest)) => {
@@ -264,6 +276,14 @@ impl Watching {
         }
         let bookmark = self.bookmark(self.told, false);
         self.queue.push_back(bookmark);
+    }
+
+    /// Asks the webhook how an event's objects look, where only it can say.
+    async fn convert(&self, event: &CacheEvent) {
+        let objects = event.previous.iter().chain([&event.object]);
+        if let Err(status) = self.registry.convert_entries(&self.kind, objects).await {
+            tracing::warn!(message = %status.message, "an event was not converted");
+        }
     }
 
     fn bookmark(&self, revision: Revision, initial_events_end: bool) -> WatchedEvent {

@@ -12,7 +12,8 @@ use crate::registry::{
 };
 use crate::server::Inner;
 use kontiki_client::PatchKind;
-use kontiki_kinds::{Column, FieldError, Kind, Path, Tree};
+use crate::custom::strategy::at;
+use kontiki_kinds::{Column, FieldError, Kind, Path, ScalePaths, Tree};
 use kontiki_object::{LabelSelector, Object, Status, Value};
 use kontiki_patch::fields::FieldSet;
 use kontiki_patch::managed::{self, Managed, Operation, Owned};
@@ -72,15 +73,56 @@ fn selector_text(object: &Object) -> String {
         .unwrap_or_default()
 }
 
-fn scale_of(object: &Object) -> Tree {
+/// Where a custom kind keeps its numbers.
+fn paths(kind: &Kind) -> Option<&ScalePaths> {
+    kind.custom.as_ref()?.scale()
+}
+
+/// Custom objects without the number have no scale.
+fn without_replicas(paths: &ScalePaths) -> Status {
+    Status::internal(format!(
+        "the spec replicas field \".{}\" does not exist",
+        paths.spec_replicas.join(".")
+    ))
+}
+
+fn put(object: &mut Tree, path: &[String], value: Value) {
+    let Some((first, rest)) = path.split_first() else {
+        return;
+    };
+    if rest.is_empty() {
+        object.insert(first.clone(), value);
+        return;
+    }
+    let inner = object
+        .entry(first)
+        .or_insert_with(|| Value::Object(Tree::new()));
+    if let Some(inner) = inner.as_object_mut() {
+        put(inner, rest, value);
+    }
+}
+
+fn scale_of(kind: &Kind, object: &Object) -> Tree {
+    let number = |part: &str| match paths(kind) {
+        Some(paths) => {
+            let path = match part {
+                "spec" => &paths.spec_replicas,
+                _ => &paths.status_replicas,
+            };
+            at(object.tree(), path)
+                .and_then(Value::as_i64)
+                .unwrap_or_default()
+        }
+        None => replicas(object.tree(), part),
+    };
     let mut scale = json!({
         "apiVersion": API_VERSION,
         "kind": "Scale",
         "metadata": {},
         "spec": {},
-        "status": {"replicas": replicas(object.tree(), "status")},
+        "status": {"replicas": number("status")},
     });
-    let wanted = replicas(object.tree(), "spec");
+    let wanted = number("spec");
     if wanted != 0 {
         scale["spec"]["replicas"] = wanted.into();
     }
@@ -95,7 +137,13 @@ fn scale_of(object: &Object) -> Tree {
             scale["metadata"][field] = value.clone();
         }
     }
-    let selector = selector_text(object);
+    let selector = match paths(kind) {
+        Some(paths) => at(object.tree(), &paths.selector)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
+        None => selector_text(object),
+    };
     if !selector.is_empty() {
         scale["status"]["selector"] = selector.into();
     }
@@ -105,9 +153,9 @@ fn scale_of(object: &Object) -> Tree {
     }
 }
 
-fn answer(object: &Object) -> Answer {
+fn answer(kind: &Kind, object: &Object) -> Answer {
     Answer::Object {
-        object: Arc::new(Object::new(scale_of(object))),
+        object: Arc::new(Object::new(scale_of(kind, object))),
         created: false,
     }
 }
@@ -123,7 +171,12 @@ pub async fn perform(
     match action {
         Action::Get { resource_version } => {
             let object = inner.registry.get(&whole, &resource_version).await?;
-            Ok(answer(&object))
+            if let Some(paths) = paths(&target.kind)
+                && at(object.tree(), &paths.spec_replicas).is_none()
+            {
+                return Err(without_replicas(paths));
+            }
+            Ok(answer(&target.kind, &object))
         }
         Action::Update(tree, options) => {
             let tree = shape(kind(), tree)?;
@@ -174,13 +227,13 @@ async fn write(
         .registry
         .edit(context, target, options, Check::Object, &mut edit)
         .await?;
-    Ok(answer(&outcome.object))
+    Ok(answer(&target.kind, &outcome.object))
 }
 
 impl ScaleWrite<'_> {
     fn apply(&self, object: &mut Tree) -> Result<(), Status> {
         let target = self.target;
-        let mut live = scale_of(&Object::new(object.clone()));
+        let mut live = scale_of(&target.kind, &Object::new(object.clone()));
         let parent = managed::decode(&Value::Object(object.clone())).unwrap_or_default();
         set_managed(&mut live, &owners_of_scale(&parent));
         let scale = self.wished(&live)?;
@@ -204,7 +257,7 @@ impl ScaleWrite<'_> {
             ));
         }
         let wanted = replicas(&scale, "spec");
-        if wanted < 0 {
+        if wanted < 0 && target.kind.custom.is_none() {
             let path = Path::new("spec").child("replicas");
             let why = "must be greater than or equal to 0";
             let complaint = FieldError::invalid(&path, wanted, why);
@@ -218,6 +271,10 @@ impl ScaleWrite<'_> {
         let owners = managed::decode(&Value::Object(scale)).unwrap_or_default();
         let owners = owners_of_object(&target.kind, &parent, owners);
         set_managed(object, &owners);
+        if let Some(paths) = paths(&target.kind) {
+            put(object, &paths.spec_replicas, wanted.into());
+            return Ok(());
+        }
         let spec = object
             .entry("spec")
             .or_insert_with(|| Value::Object(Tree::new()));

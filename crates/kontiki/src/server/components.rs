@@ -5,6 +5,7 @@ use crate::config::{Component, ServerConfig};
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use kontiki_apiserver::ApiServer;
+use kontiki_apiserver::catalog::Catalog;
 use kontiki_auth::UserInfo;
 use kontiki_auth::user::{CONTROLLER_MANAGER, SCHEDULER, SYSTEM_NAMESPACE};
 use kontiki_client::{Client, Clock, LeaderConfig, LeaderElector, QueueMetrics};
@@ -97,7 +98,7 @@ fn start_controllers(
         cluster_cidr: config.cluster_cidr.to_string(),
         root_ca_pem: authority.certificate_pem().to_owned(),
         signer: Some(Arc::new(CertificateSigner(authority))),
-        ..kontiki_controllers::Config::new(served_resources())
+        ..kontiki_controllers::Config::new(served_resources(api, tasks, cancel))
     };
     let client = manager_client(api);
     let manager = Arc::new(ControllerManager::new(
@@ -137,9 +138,31 @@ fn account_clients(api: &ApiServer) -> Arc<dyn ClientBuilder> {
     })
 }
 
-/// Every resource that is served. Custom resources will make this change at run time.
-fn served_resources() -> watch::Receiver<Arc<[ServedResource]>> {
-    let served = kontiki_kinds::all()
+/// Every resource that is served; custom resources come and go at run time.
+fn served_resources(
+    api: &ApiServer,
+    tasks: &mut JoinSet<()>,
+    cancel: &CancellationToken,
+) -> watch::Receiver<Arc<[ServedResource]>> {
+    let catalog = api.registry().catalog().clone();
+    let mut changes = catalog.changes();
+    let (sender, receiver) = watch::channel(resources_of(&catalog));
+    let cancel = cancel.clone();
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+            sender.send_replace(resources_of(&catalog));
+        }
+    });
+    receiver
+}
+
+fn resources_of(catalog: &Catalog) -> Arc<[ServedResource]> {
+    let kinds = catalog.kinds();
+    let served = kinds
         .iter()
         .filter(|kind| kind.storage.is_some())
         .map(|kind| ServedResource {
@@ -153,7 +176,7 @@ fn served_resources() -> watch::Receiver<Arc<[ServedResource]>> {
             watchable: kind.verbs.iter().any(|verb| verb == "watch"),
             deletable: kind.verbs.iter().any(|verb| verb == "delete"),
         });
-    watch::channel(served.collect()).1
+    served.collect()
 }
 
 /// Signs the requests that the controllers approve.
