@@ -38,9 +38,7 @@ impl Scope {
 
     fn get(&self, name: &str) -> Option<&Type> {
         let mut variables = self.variables.iter().rev();
-        variables
-            .find(|(known, _)| known == name)
-            .map(|(_, ty)| ty)
+        variables.find(|(known, _)| known == name).map(|(_, ty)| ty)
     }
 
     fn within<T>(
@@ -103,7 +101,10 @@ impl<'a> Checker<'a> {
             Expr::Map(map) => self.map(map, scope),
             Expr::Struct(value) => {
                 let at = self.source.name(&value.type_name);
-                let what = format!("undeclared reference to '{}' (in container '')", value.type_name);
+                let what = format!(
+                    "undeclared reference to '{}' (in container '')",
+                    value.type_name
+                );
                 self.complain(at, &what);
                 (Type::Dyn, Cost(1))
             }
@@ -118,8 +119,18 @@ impl<'a> Checker<'a> {
         }
         // The names of types are values.
         const TYPES: [&str; 12] = [
-            "bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type",
-            "dyn", "optional_type",
+            "bool",
+            "int",
+            "uint",
+            "double",
+            "string",
+            "bytes",
+            "list",
+            "map",
+            "null_type",
+            "type",
+            "dyn",
+            "optional_type",
         ];
         if !TYPES.contains(&name) {
             let at = self.source.name(name);
@@ -243,10 +254,9 @@ impl<'a> Checker<'a> {
         let (start, start_cost) = self.check(&loops.accu_init, scope);
         let mut variables = match &loops.iter_var2 {
             None => vec![(loops.iter_var.clone(), first)],
-            Some(name) if matches!(range, Type::List(..)) => vec![
-                (loops.iter_var.clone(), Type::Int),
-                (name.clone(), second),
-            ],
+            Some(name) if matches!(range, Type::List(..)) => {
+                vec![(loops.iter_var.clone(), Type::Int), (name.clone(), second)]
+            }
             Some(name) => vec![(loops.iter_var.clone(), first), (name.clone(), second)],
         };
         variables.push((loops.accu_var.clone(), start.clone()));
@@ -347,9 +357,10 @@ impl<'a> Checker<'a> {
             other => other.clone(),
         };
         let ty = match (&member.expr, inner) {
-            (Expr::Literal(LiteralValue::String(name)), inner @ (Type::Object(_) | Type::Map(..))) => {
-                self.member(&inner, name.inner())
-            }
+            (
+                Expr::Literal(LiteralValue::String(name)),
+                inner @ (Type::Object(_) | Type::Map(..)),
+            ) => self.member(&inner, name.inner()),
             (_, Type::List(item, _)) => *item,
             _ => Type::Dyn,
         };
@@ -368,7 +379,9 @@ impl<'a> Checker<'a> {
         arguments: &[Type],
     ) -> Type {
         let arguments: Vec<String> = arguments.iter().map(Type::to_string).collect();
-        let target = target.map(|target| format!("{target}.")).unwrap_or_default();
+        let target = target
+            .map(|target| format!("{target}."))
+            .unwrap_or_default();
         let what = format!(
             "found no matching overload for '{name}' applied to '{target}({})'",
             arguments.join(", ")

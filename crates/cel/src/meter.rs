@@ -113,8 +113,14 @@ pub(crate) fn instrument(node: &mut IdedExpr) {
             };
         }
         Expr::List(list) => list.elements.iter_mut().for_each(instrument),
-        Expr::Map(map) => map.entries.iter_mut().for_each(|entry| entry_of(&mut entry.expr)),
-        Expr::Struct(value) => value.entries.iter_mut().for_each(|entry| entry_of(&mut entry.expr)),
+        Expr::Map(map) => map
+            .entries
+            .iter_mut()
+            .for_each(|entry| entry_of(&mut entry.expr)),
+        Expr::Struct(value) => value
+            .entries
+            .iter_mut()
+            .for_each(|entry| entry_of(&mut entry.expr)),
         Expr::Select(select) => instrument(&mut select.operand),
         Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => {}
     }

@@ -86,7 +86,11 @@ impl Program {
             (Wanted::String, ty) => matches!(ty, Type::String(_)),
         };
         if !fits {
-            let wanted = if wanted == Wanted::Bool { "bool" } else { "string" };
+            let wanted = if wanted == Wanted::Bool {
+                "bool"
+            } else {
+                "string"
+            };
             return Err(CompileError(format!(
                 "cel expression must evaluate to a {wanted}"
             )));

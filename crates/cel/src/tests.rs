@@ -8,10 +8,7 @@ fn spec() -> Type {
         ("min", Type::Int),
         ("max", Type::Int),
         ("note", Type::String(Some(20))),
-        (
-            "l",
-            Type::List(Box::new(Type::String(Some(10))), Some(5)),
-        ),
+        ("l", Type::List(Box::new(Type::String(Some(10))), Some(5))),
         ("m", Type::Map(Box::new(Type::Int), Some(5))),
         ("any", Type::Dyn),
         ("when", Type::Timestamp),
@@ -122,8 +119,12 @@ fn an_endless_evaluation_is_ended() {
 
 #[test]
 fn bounds_of_the_schema_bound_the_estimate() {
-    let cheap = compile("self.l.all(item, item != 'x')").expect("compiles").cost();
-    let dear = compile("self.any.all(item, self.any.all(other, item != other))").expect("compiles").cost();
+    let cheap = compile("self.l.all(item, item != 'x')")
+        .expect("compiles")
+        .cost();
+    let dear = compile("self.any.all(item, self.any.all(other, item != other))")
+        .expect("compiles")
+        .cost();
     assert!(cheap < Cost(1000), "{cheap:?}");
     assert!(dear > Cost(10_000_000), "{dear:?}");
 }

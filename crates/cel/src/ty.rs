@@ -69,10 +69,14 @@ impl Type {
     pub fn is_comparable_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Dyn, _) | (_, Self::Dyn) => true,
-            (Self::Null, Self::Object(_) | Self::Optional(_) | Self::Duration | Self::Timestamp)
-            | (Self::Object(_) | Self::Optional(_) | Self::Duration | Self::Timestamp, Self::Null) => {
-                true
-            }
+            (
+                Self::Null,
+                Self::Object(_) | Self::Optional(_) | Self::Duration | Self::Timestamp,
+            )
+            | (
+                Self::Object(_) | Self::Optional(_) | Self::Duration | Self::Timestamp,
+                Self::Null,
+            ) => true,
             (Self::List(left, _), Self::List(right, _))
             | (Self::Map(left, _), Self::Map(right, _))
             | (Self::Optional(left), Self::Optional(right)) => left.is_comparable_with(right),

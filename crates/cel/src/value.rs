@@ -31,14 +31,14 @@ pub fn from_json(json: &serde_json::Value, ty: &Type) -> Value {
             let items: Vec<Value> = items.iter().map(|item| from_json(item, inner)).collect();
             Value::List(Arc::new(items))
         }
-        (Json::Object(members), Type::Object(object)) => map(members.iter().filter_map(
-            |(name, value)| {
+        (Json::Object(members), Type::Object(object)) => {
+            map(members.iter().filter_map(|(name, value)| {
                 // Fields that the type does not name are out of reach for rules.
                 let name = escape(name)?;
                 let ty = object.fields.get(&name)?;
                 Some((name, from_json(value, ty)))
-            },
-        )),
+            }))
+        }
         (Json::Object(members), ty) => {
             let inner = match ty {
                 Type::Map(inner, _) => inner,

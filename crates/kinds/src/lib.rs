@@ -9,10 +9,10 @@
 //! **Invariant:** pure. Time and the caller come in through [`Context`]; no
 //! clock, no store, no network.
 
+pub mod custom;
 pub mod field;
 pub mod kind;
 pub mod lifecycle;
-pub mod custom;
 pub mod meta;
 pub mod names;
 pub mod strategy;

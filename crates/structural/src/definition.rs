@@ -34,7 +34,9 @@ struct Definition {
 /// The text of a condition's status; empty if there is none.
 #[must_use]
 pub fn condition<'a>(object: &'a Tree, ty: &str) -> &'a str {
-    let conditions = object.get("status").and_then(|status| status.get("conditions"));
+    let conditions = object
+        .get("status")
+        .and_then(|status| status.get("conditions"));
     conditions
         .and_then(Value::as_array)
         .into_iter()
@@ -76,7 +78,11 @@ impl Strategy for Definition {
         let mut errors = self.inner.validate(context, object);
         let spec = spec(object);
         let name = text(object.get("metadata"), "name");
-        let wanted = format!("{}.{}", text(Some(&spec["names"]), "plural"), text(Some(spec), "group"));
+        let wanted = format!(
+            "{}.{}",
+            text(Some(&spec["names"]), "plural"),
+            text(Some(spec), "group")
+        );
         if name != wanted {
             let path = Path::new("metadata").child("name");
             errors.push(FieldError::invalid(

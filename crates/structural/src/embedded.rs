@@ -130,8 +130,14 @@ fn check_one(value: &Value, path: &Path, out: &mut FieldErrors) {
     }
     if let Some(metadata) = value.get("metadata").filter(|value| value.is_object()) {
         let at = path.child("metadata");
-        out.extend(meta::validate_labels(metadata.get("labels"), &at.child("labels")));
+        out.extend(meta::validate_labels(
+            metadata.get("labels"),
+            &at.child("labels"),
+        ));
         let annotations = metadata.get("annotations");
-        out.extend(meta::validate_annotations(annotations, &at.child("annotations")));
+        out.extend(meta::validate_annotations(
+            annotations,
+            &at.child("annotations"),
+        ));
     }
 }

@@ -9,7 +9,8 @@ use kontiki_cel::{
 use kontiki_kinds::{ErrorKind, FieldError, FieldErrors, Path};
 use kontiki_object::Value;
 
-const OUT_OF_BUDGET: &str = "validation failed due to running out of cost budget, no further validation rules will be run";
+const OUT_OF_BUDGET: &str =
+    "validation failed due to running out of cost budget, no further validation rules will be run";
 
 /// One rule.
 #[derive(Debug)]
@@ -166,7 +167,8 @@ impl Run {
             (Some(Err(error)), _) => {
                 let why = format!("rule compile error: {error}");
                 let at = &place;
-                self.out.push(FieldError::invalid(at, schema.type_name(), why));
+                self.out
+                    .push(FieldError::invalid(at, schema.type_name(), why));
                 return;
             }
             _ => return,

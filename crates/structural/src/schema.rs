@@ -206,7 +206,10 @@ fn parse(schema: &Value, depth: usize) -> Structural {
     Structural {
         form: text("type").and_then(Form::parse),
         nullable: flag("nullable"),
-        default: schema.get("default").cloned().filter(|value| !value.is_null()),
+        default: schema
+            .get("default")
+            .cloned()
+            .filter(|value| !value.is_null()),
         properties: schema
             .get("properties")
             .and_then(Value::as_object)

@@ -91,10 +91,7 @@ pub fn drop_nulls(schema: &Structural, value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.retain(|name, value| {
-                !(value.is_null()
-                    && schema
-                        .member(name)
-                        .is_some_and(|schema| !schema.nullable))
+                !(value.is_null() && schema.member(name).is_some_and(|schema| !schema.nullable))
             });
             for (name, value) in members {
                 if let Some(schema) = schema.member(name) {

@@ -94,7 +94,10 @@ fn what_an_update_leaves_alone_is_not_complained_about() {
     let schema = schema();
     let old = json!({"spec": {"size": 50, "list": [{"k": "a", "v": -1}]}});
     let new = json!({"spec": {"size": 50, "name": "y", "list": [{"k": "b"}, {"k": "a", "v": -1}]}});
-    assert_eq!(told(&validate::object(&schema, &new, Some(&old))), Vec::<String>::new());
+    assert_eq!(
+        told(&validate::object(&schema, &new, Some(&old))),
+        Vec::<String>::new()
+    );
     assert!(!validate::object(&schema, &new, None).is_empty());
 }
 
@@ -105,7 +108,10 @@ fn items_that_occur_twice_are_told_by_their_keys() {
         &json!({"spec": {"list": [{"k": "a"}, {"k": "b"}, {"k": "a", "v": 1}]}}),
         None,
     );
-    assert_eq!(told(&errors), ["spec.list[2]: Duplicate value: {\"k\":\"a\"}"]);
+    assert_eq!(
+        told(&errors),
+        ["spec.list[2]: Duplicate value: {\"k\":\"a\"}"]
+    );
 }
 
 #[test]

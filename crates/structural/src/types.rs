@@ -39,9 +39,7 @@ pub(crate) fn of(schema: &Structural, is_resource: bool) -> Type {
                 let max = max.unwrap_or(REQUEST_BYTES_MAX / (smallest(inner) + 6));
                 Type::Map(Box::new(of(inner, false)), Some(max))
             }
-            Additional::Any if schema.properties.is_empty() => {
-                Type::Map(Box::new(Type::Dyn), None)
-            }
+            Additional::Any if schema.properties.is_empty() => Type::Map(Box::new(Type::Dyn), None),
             _ => object(schema, is_resource),
         },
     }

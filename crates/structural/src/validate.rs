@@ -118,9 +118,9 @@ fn check_type(schema: &Structural, value: &Value, path: &str, out: &mut FieldErr
         return;
     }
     let found = type_of(value);
-    let fits = wanted.split(',').any(|wanted| {
-        wanted == found || (wanted == "number" && found == "integer")
-    });
+    let fits = wanted
+        .split(',')
+        .any(|wanted| wanted == found || (wanted == "number" && found == "integer"));
     if !fits {
         let text = format!("{path} in body must be of type {wanted}: \"{found}\"");
         out.push(FieldError::type_invalid(&at(path), found, text));
@@ -159,9 +159,7 @@ fn check_alternatives(
             };
             complain_nowhere(
                 out,
-                &format!(
-                    "\"{path}\" must validate one and only one schema (oneOf). {how_many}"
-                ),
+                &format!("\"{path}\" must validate one and only one schema (oneOf). {how_many}"),
             );
             if valid == 0 {
                 out.extend(results.into_iter().next().unwrap_or_default());
@@ -248,7 +246,12 @@ fn check_number(schema: &Structural, value: &Value, path: &str, out: &mut FieldE
     }
     if let Some(max) = checks.maximum {
         if checks.exclusive_maximum && number >= max {
-            complain(out, path, value.clone(), &format!("should be less than {max}"));
+            complain(
+                out,
+                path,
+                value.clone(),
+                &format!("should be less than {max}"),
+            );
         } else if number > max {
             let text = format!("should be less than or equal to {max}");
             complain(out, path, value.clone(), &text);
@@ -282,7 +285,12 @@ fn check_items(
     let checks = &schema.checks;
     let size = u64::try_from(count).unwrap_or(u64::MAX);
     if let Some(min) = checks.min_items.filter(|min| size < *min) {
-        complain(out, path, size, &format!("should have at least {min} items"));
+        complain(
+            out,
+            path,
+            size,
+            &format!("should have at least {min} items"),
+        );
     }
     if let Some(max) = checks.max_items.filter(|max| size > *max) {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
@@ -378,9 +386,6 @@ fn check_members(
 pub fn blocks_rules(complaint: &FieldError) -> bool {
     matches!(
         complaint.kind,
-        ErrorKind::Required
-            | ErrorKind::TooLong
-            | ErrorKind::TooMany
-            | ErrorKind::TypeInvalid
+        ErrorKind::Required | ErrorKind::TooLong | ErrorKind::TooMany | ErrorKind::TypeInvalid
     )
 }

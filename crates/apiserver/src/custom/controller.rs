@@ -166,7 +166,9 @@ impl Controller {
             for definition in definitions {
                 let name = definition.name().to_owned();
                 let identity = format!("{}/{}", definition.uid(), definition.resource_version());
-                let known = built.remove(&name).filter(|known| known.identity == identity);
+                let known = built
+                    .remove(&name)
+                    .filter(|known| known.identity == identity);
                 is_changed |= known.is_none();
                 let one = known.unwrap_or_else(|| Built {
                     prefix: kinds::key_prefix(definition.tree()),
@@ -221,7 +223,11 @@ impl Controller {
             ..WriteOptions::default()
         };
         let context = self.context();
-        match self.registry.update(&context, &target, wanted, &options).await {
+        match self
+            .registry
+            .update(&context, &target, wanted, &options)
+            .await
+        {
             Ok(_) => Ok(()),
             // Another server was faster, or the definition is gone: its event comes.
             Err(status) if status.is_conflict() || status.is_not_found() => Ok(()),
@@ -234,7 +240,9 @@ impl Controller {
 
     /// Deletes the objects of a definition, then lets it go.
     fn clear_up(self: &Arc<Self>, definition: &SharedObject, cancel: &CancellationToken) {
-        let waits = definition.finalizers().any(|name| name == CLEANUP_FINALIZER);
+        let waits = definition
+            .finalizers()
+            .any(|name| name == CLEANUP_FINALIZER);
         let uid = definition.uid().to_owned();
         if !waits || !self.cleaning.lock().insert(uid.clone()) {
             return;

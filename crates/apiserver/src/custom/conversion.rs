@@ -1,7 +1,7 @@
 //! Conversion between the versions of a definition.
 
-use crate::registry::Registry;
 use crate::cache::CachedObject;
+use crate::registry::Registry;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kontiki_kinds::{Kind, Tree};
@@ -93,12 +93,7 @@ impl Registry {
         Ok(())
     }
 
-    async fn converted(
-        &self,
-        kind: &Kind,
-        wanted: &str,
-        mut tree: Tree,
-    ) -> Result<Tree, Status> {
+    async fn converted(&self, kind: &Kind, wanted: &str, mut tree: Tree) -> Result<Tree, Status> {
         let given = tree.get("apiVersion").and_then(Value::as_str);
         if given == Some(wanted) {
             return Ok(tree);
@@ -194,9 +189,10 @@ fn accepted(
     }
     let pairs = converted.iter().zip(objects).enumerate();
     pairs
-        .map(|(at, (new, old))| checked(new, old, wanted).map_err(|why| {
-            format!("invalid converted object at index {at}: {why}")
-        }))
+        .map(|(at, (new, old))| {
+            checked(new, old, wanted)
+                .map_err(|why| format!("invalid converted object at index {at}: {why}"))
+        })
         .collect()
 }
 
@@ -205,7 +201,10 @@ fn checked(new: &Value, old: &Tree, wanted: &str) -> Result<Tree, String> {
         return Err("it is not an object".to_owned());
     };
     if new["apiVersion"] != wanted {
-        return Err(format!("expected apiVersion {wanted}, got {}", new["apiVersion"]));
+        return Err(format!(
+            "expected apiVersion {wanted}, got {}",
+            new["apiVersion"]
+        ));
     }
     if tree.get("kind") != old.get("kind") {
         return Err("the kind may not change".to_owned());

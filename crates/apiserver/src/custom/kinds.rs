@@ -5,7 +5,9 @@ use super::json_path::JsonPath;
 use super::strategy::CustomStrategy;
 use kontiki_kinds::kind::texts;
 use kontiki_kinds::table::age;
-use kontiki_kinds::{CellContext, Column, Kind, ScalePaths, SelectableField, Storage, Subresource, Tree};
+use kontiki_kinds::{
+    CellContext, Column, Kind, ScalePaths, SelectableField, Storage, Subresource, Tree,
+};
 use kontiki_object::Value;
 use kontiki_structural::definition::{condition, schema_of};
 use std::cmp::Reverse;
@@ -74,7 +76,9 @@ pub fn priority(version: &str) -> (u8, u64, u64, Reverse<String>) {
     let Some(rest) = version.strip_prefix('v') else {
         return other();
     };
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
     let Ok(major) = rest[..digits].parse() else {
         return other();
     };
@@ -94,13 +98,7 @@ fn owned(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn kind(
-    definition: &Tree,
-    spec: &Value,
-    version: &Value,
-    storage: &Value,
-    identity: &str,
-) -> Kind {
+fn kind(definition: &Tree, spec: &Value, version: &Value, storage: &Value, identity: &str) -> Kind {
     let accepted = definition
         .get("status")
         .map_or(&Value::Null, |status| &status["acceptedNames"]);
@@ -217,13 +215,13 @@ fn selectable(fields: &Value) -> Vec<SelectableField> {
             let steps: Vec<String> = path.split('.').map(str::to_owned).collect();
             SelectableField {
                 path: path.into(),
-                value: Arc::new(move |object: &Tree| {
-                    match super::strategy::at(object, &steps) {
+                value: Arc::new(
+                    move |object: &Tree| match super::strategy::at(object, &steps) {
                         None | Some(Value::Null) => String::new(),
                         Some(Value::String(text)) => text.clone(),
                         Some(other) => other.to_string(),
-                    }
-                }),
+                    },
+                ),
             }
         })
         .collect()

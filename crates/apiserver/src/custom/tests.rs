@@ -20,24 +20,35 @@ fn the_first_definition_gets_its_names_and_a_second_does_not() {
     let first = naming::status(&definition("widgets", "Widget"), &[], "now").expect("is decided");
     assert_eq!(first["status"]["conditions"][1]["type"], "Established");
     assert_eq!(first["status"]["conditions"][1]["status"], "True");
-    assert_eq!(naming::status(&first, &[], "later"), None, "nothing changes");
+    assert_eq!(
+        naming::status(&first, &[], "later"),
+        None,
+        "nothing changes"
+    );
     assert_eq!(kinds::of(&first, "1").len(), 1);
     let second = naming::status(&definition("gadgets", "Widget"), &[&first], "now");
     let second = second.expect("is decided");
     assert_eq!(second["status"]["acceptedNames"]["plural"], "gadgets");
     assert_eq!(second["status"]["acceptedNames"]["kind"], "");
     assert_eq!(second["status"]["conditions"][0]["status"], "False");
-    assert_eq!(second["status"]["conditions"][0]["reason"], "ListKindConflict");
+    assert_eq!(
+        second["status"]["conditions"][0]["reason"],
+        "ListKindConflict"
+    );
     assert!(kinds::of(&second, "1").is_empty());
 }
 
 #[test]
 fn versions_are_ordered_by_their_maturity() {
-    let mut versions = vec!["v1alpha1", "foo", "v2beta1", "v1", "v10", "v2", "v1beta2", "v1beta1"];
+    let mut versions = vec![
+        "v1alpha1", "foo", "v2beta1", "v1", "v10", "v2", "v1beta2", "v1beta1",
+    ];
     versions.sort_by_key(|version| std::cmp::Reverse(kinds::priority(version)));
     assert_eq!(
         versions,
-        ["v10", "v2", "v1", "v2beta1", "v1beta2", "v1beta1", "v1alpha1", "foo"]
+        [
+            "v10", "v2", "v1", "v2beta1", "v1beta2", "v1beta1", "v1alpha1", "foo"
+        ]
     );
 }
 
@@ -55,8 +66,14 @@ fn paths_of_columns_lead_where_kubectl_says() {
         (".spec.list[0]", json!([1])),
         (".spec.list[-1]", json!([3])),
         (".spec.list[*]", json!([1, 2, 3])),
-        (".status.conditions[?(@.type==\"Ready\")].status", json!(["True"])),
-        (".status.conditions[?(@.type!='Ready')].status", json!(["x"])),
+        (
+            ".status.conditions[?(@.type==\"Ready\")].status",
+            json!(["True"]),
+        ),
+        (
+            ".status.conditions[?(@.type!='Ready')].status",
+            json!(["x"]),
+        ),
         (".nothing.here", json!([])),
         ("..type", json!(["A", "Ready"])),
     ] {

@@ -41,14 +41,15 @@ pub fn accepts_gzip(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.split(',').any(|coding| coding.trim() == "gzip"))
 }
 
-/// An object without `apiVersion` and `kind`, as lists hold it.
-struct Item<'a>(&'a Object);
+/// An object as lists hold it: without `apiVersion` and `kind`, but for custom
+/// ones, which tell theirs.
+struct Item<'a>(&'a Object, bool);
 
 impl Serialize for Item<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (name, value) in self.0.tree() {
-            if name != "apiVersion" && name != "kind" {
+            if self.1 || (name != "apiVersion" && name != "kind") {
                 map.serialize_entry(name, value)?;
             }
         }
@@ -220,7 +221,11 @@ struct Json<'a>(&'a List<'a>);
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(list) = self;
-        let items: Vec<Item<'_>> = list.items.iter().map(|item| Item(item)).collect();
+        let items: Vec<Item<'_>> = list
+            .items
+            .iter()
+            .map(|item| Item(item, list.kind.custom.is_some()))
+            .collect();
         let mut map = serializer.serialize_map(Some(4))?;
         map.serialize_entry("kind", &list.kind.list_kind)?;
         map.serialize_entry("apiVersion", &list.kind.api_version())?;

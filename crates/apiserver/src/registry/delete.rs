@@ -166,7 +166,11 @@ impl Delete<'_> {
         };
         if kind.strategy.mark_deleted(&context, tree) {
             let is_held = Object::new(tree.clone()).finalizers().next().is_some();
-            return if is_held { Marked::Waiting } else { Marked::Gone };
+            return if is_held {
+                Marked::Waiting
+            } else {
+                Marked::Gone
+            };
         }
         let deletion = lifecycle::before_delete(kind, &context, tree, options);
         let finalizers = self.finalizers(existing);

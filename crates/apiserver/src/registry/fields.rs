@@ -14,6 +14,7 @@ fn reset(kind: &Kind, subresource: &str) -> FieldSet {
     match subresource {
         "" if kind.subresource("status").is_some() => FieldSet::of_members(&[&["status"]]),
         "" => FieldSet::new(),
+        _ if kind.custom.is_some() => FieldSet::of_members(&[&["spec"], &["metadata"]]),
         _ => FieldSet::of_members(&[&["spec"]]),
     }
 }

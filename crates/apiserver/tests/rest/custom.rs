@@ -53,7 +53,10 @@ fn schema() -> Value {
 }
 
 async fn with_widgets(server: &ApiServer) {
-    let body = definition(json!([version("v1", true, schema())]), json!({"strategy": "None"}));
+    let body = definition(
+        json!([version("v1", true, schema())]),
+        json!({"strategy": "None"}),
+    );
     let (code, body) = call(server, "POST", DEFINITIONS, Some(body)).await;
     assert_eq!(code, StatusCode::CREATED, "{body}");
 }
@@ -149,7 +152,10 @@ async fn a_definition_that_goes_takes_its_objects_along() {
         .await
         .expect("the definition goes");
     let (code, text) = call(&server, "GET", WIDGETS, None).await;
-    assert_eq!((code, text), (StatusCode::NOT_FOUND, json!("404 page not found\n")));
+    assert_eq!(
+        (code, text),
+        (StatusCode::NOT_FOUND, json!("404 page not found\n"))
+    );
     with_widgets(&server).await;
     let (_, list) = call(&server, "GET", WIDGETS, None).await;
     assert_eq!(list["items"], json!([]));
@@ -197,7 +203,13 @@ async fn a_webhook_converts_between_versions() {
     let body = definition(json!([version("v1", true, schema()), second]), conversion);
     let (code, body) = call(&server, "POST", DEFINITIONS, Some(body)).await;
     assert_eq!(code, StatusCode::CREATED, "{body}");
-    call(&server, "POST", WIDGETS, Some(widget("one", json!({"replicas": 4})))).await;
+    call(
+        &server,
+        "POST",
+        WIDGETS,
+        Some(widget("one", json!({"replicas": 4}))),
+    )
+    .await;
     let v2 = "/apis/example.com/v2/namespaces/default/widgets";
     let (_, list) = call(&server, "GET", v2, None).await;
     assert_eq!(list["items"][0]["spec"]["count"], 4, "{list}");

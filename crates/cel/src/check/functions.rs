@@ -15,7 +15,14 @@ pub(super) enum Found {
 }
 
 const NAMESPACES: [&str; 8] = [
-    "optional", "sets", "math", "base64", "format", "strings", "jsonpatch", "cel",
+    "optional",
+    "sets",
+    "math",
+    "base64",
+    "format",
+    "strings",
+    "jsonpatch",
+    "cel",
 ];
 
 /// Whether a name stands for a family of functions.
@@ -129,10 +136,24 @@ fn method(name: &str, target: &Type, arguments: &[Type]) -> Found {
 /// A method of a value whose type is not known before it is.
 fn dynamic(name: &str) -> Found {
     Found::Type(match name {
-        "contains" | "startsWith" | "endsWith" | "matches" | "isSorted" | "hasValue"
-        | "isInteger" | "isGreaterThan" | "isLessThan" | "isUnspecified" | "isLoopback"
-        | "isLinkLocalMulticast" | "isLinkLocalUnicast" | "isGlobalUnicast" | "containsIP"
-        | "containsCIDR" | "allowed" | "errored" => Type::Bool,
+        "contains"
+        | "startsWith"
+        | "endsWith"
+        | "matches"
+        | "isSorted"
+        | "hasValue"
+        | "isInteger"
+        | "isGreaterThan"
+        | "isLessThan"
+        | "isUnspecified"
+        | "isLoopback"
+        | "isLinkLocalMulticast"
+        | "isLinkLocalUnicast"
+        | "isGlobalUnicast"
+        | "containsIP"
+        | "containsCIDR"
+        | "allowed"
+        | "errored" => Type::Bool,
         "size" | "indexOf" | "lastIndexOf" | "sign" | "asInteger" | "compareTo" | "family"
         | "prefixLength" | "major" | "minor" | "patch" => Type::Int,
         "asApproximateFloat" => Type::Double,
@@ -163,9 +184,9 @@ pub(super) fn cost(name: &str, target: Option<&Type>, arguments: &[Type]) -> Cos
         _ => 1,
     };
     match name {
-        "contains" | "startsWith" | "endsWith" | "lowerAscii" | "upperAscii" | "trim" | "charAt"
-        | "substring" | "split" | "replace" | "quantity" | "url" | "ip" | "cidr" | "isQuantity"
-        | "isURL" | "isIP" | "isCIDR" | "indexOf" | "lastIndexOf" => {
+        "contains" | "startsWith" | "endsWith" | "lowerAscii" | "upperAscii" | "trim"
+        | "charAt" | "substring" | "split" | "replace" | "quantity" | "url" | "ip" | "cidr"
+        | "isQuantity" | "isURL" | "isIP" | "isCIDR" | "indexOf" | "lastIndexOf" => {
             of_text(Some(length(subject)))
         }
         "matches" | "find" | "findAll" => {

@@ -42,7 +42,11 @@ pub(super) fn cost(name: &str, operands: &[Type]) -> Cost {
         (op::IN, [_, Type::List(_, max)]) => Cost(max.unwrap_or(UNBOUNDED_ITEMS)),
         (op::ADD, [Type::String(left), Type::String(right)]) => of_text(*left) + of_text(*right),
         (
-            op::EQUALS | op::NOT_EQUALS | op::LESS | op::LESS_EQUALS | op::GREATER
+            op::EQUALS
+            | op::NOT_EQUALS
+            | op::LESS
+            | op::LESS_EQUALS
+            | op::GREATER
             | op::GREATER_EQUALS,
             [Type::String(left), Type::String(right)],
         ) => {
@@ -105,7 +109,9 @@ fn add(left: &Type, right: &Type) -> Option<Type> {
             _ => Some(Type::Dyn),
         },
         (Type::String(left), Type::String(right)) => {
-            let length = left.zip(*right).map(|(left, right)| left.saturating_add(right));
+            let length = left
+                .zip(*right)
+                .map(|(left, right)| left.saturating_add(right));
             Some(Type::String(length))
         }
         (Type::Bytes, Type::Bytes) => Some(Type::Bytes),

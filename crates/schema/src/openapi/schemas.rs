@@ -36,10 +36,10 @@ impl<'d> Schemas<'d> {
         match &resource.schema {
             SchemaSource::BuiltIn(ty) => self.add(*ty),
             SchemaSource::Custom { schema, list_kind } => {
-                let item = custom_schema(resource, schema);
+                let item = custom_schema(self.docs, resource, schema);
                 self.add_mentioned(&item);
                 self.done.insert(resource.schema_name(), item);
-                let list = custom_list(resource, list_kind);
+                let list = custom_list(self.docs, resource, list_kind);
                 self.add_mentioned(&list);
                 self.done.insert(resource.list_name(), list);
             }
@@ -254,7 +254,7 @@ fn of_value(ty: &ValueType) -> Value {
 }
 
 /// A custom schema with the members that every object has.
-fn custom_schema(resource: &ResourceForOpenApi, schema: &Value) -> Value {
+fn custom_schema(docs: &Docs, resource: &ResourceForOpenApi, schema: &Value) -> Value {
     let mut schema = schema.clone();
     if !schema.is_object() {
         schema = json!({"type": "object"});
@@ -264,12 +264,8 @@ fn custom_schema(resource: &ResourceForOpenApi, schema: &Value) -> Value {
         || members.contains_key("properties")
     {
         let properties = members.entry("properties").or_insert_with(|| json!({}));
-        properties["apiVersion"] = kind_member(
-            "APIVersion defines the versioned schema of this representation of an object.",
-        );
-        properties["kind"] = kind_member(
-            "Kind is a string value representing the REST resource this object represents.",
-        );
+        properties["apiVersion"] = kind_member(docs, "apiVersion");
+        properties["kind"] = kind_member(docs, "kind");
         properties["metadata"] = json!({"allOf": [{"$ref": format!("{PREFIX}{META}.ObjectMeta")}],
             "description": "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"});
     }
@@ -280,20 +276,22 @@ fn custom_schema(resource: &ResourceForOpenApi, schema: &Value) -> Value {
     schema
 }
 
-fn kind_member(description: &str) -> Value {
+/// `apiVersion` or `kind`, which say the same of every object.
+fn kind_member(docs: &Docs, member: &str) -> Value {
+    let description = docs.text("io.k8s.api.core.v1.ConfigMap", member);
     json!({"type": "string", "description": description})
 }
 
-fn custom_list(resource: &ResourceForOpenApi, list_kind: &str) -> Value {
+fn custom_list(docs: &Docs, resource: &ResourceForOpenApi, list_kind: &str) -> Value {
     json!({
         "description": format!("{list_kind} is a list of {}", resource.kind),
         "type": "object",
         "required": ["items"],
         "properties": {
-            "apiVersion": kind_member("APIVersion defines the versioned schema of this representation of an object."),
+            "apiVersion": kind_member(docs, "apiVersion"),
             "items": {"description": format!("List of {}. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md", resource.resource),
                 "type": "array", "items": {"$ref": format!("{PREFIX}{}", resource.schema_name())}},
-            "kind": kind_member("Kind is a string value representing the REST resource this object represents."),
+            "kind": kind_member(docs, "kind"),
             "metadata": {"description": "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
                 "allOf": [{"$ref": format!("{PREFIX}{META}.ListMeta")}]},
         },

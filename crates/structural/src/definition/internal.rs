@@ -68,7 +68,11 @@ const SCHEMA: [(&str, &str, As); 43] = [
     ("AnyOf", "anyOf", As::Schemas),
     ("Not", "not", As::Schema),
     ("Properties", "properties", As::ByName),
-    ("AdditionalProperties", "additionalProperties", As::Additional),
+    (
+        "AdditionalProperties",
+        "additionalProperties",
+        As::Additional,
+    ),
     ("PatternProperties", "patternProperties", As::ByName),
     ("Dependencies", "dependencies", As::Plain),
     ("AdditionalItems", "additionalItems", As::Additional),
@@ -147,7 +151,11 @@ fn subresources(value: &Value) -> String {
     if value.is_null() {
         return "null".to_owned();
     }
-    let status = if value["status"].is_null() { "null" } else { "{}" };
+    let status = if value["status"].is_null() {
+        "null"
+    } else {
+        "{}"
+    };
     let scale = match &value["scale"] {
         Value::Null => "null".to_owned(),
         scale => object(
@@ -186,13 +194,9 @@ fn columns(value: &Value) -> String {
     })
 }
 
-fn object<'a>(
-    value: &Value,
-    fields: impl Iterator<Item = &'a (&'a str, &'a str, As)>,
-) -> String {
-    let members = fields.map(|(name, field, form)| {
-        format!("\"{name}\":{}", shown(&value[*field], *form))
-    });
+fn object<'a>(value: &Value, fields: impl Iterator<Item = &'a (&'a str, &'a str, As)>) -> String {
+    let members =
+        fields.map(|(name, field, form)| format!("\"{name}\":{}", shown(&value[*field], *form)));
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 

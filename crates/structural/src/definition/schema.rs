@@ -67,7 +67,8 @@ fn keywords(schema: &Value, path: &Path, depth: usize, errors: &mut FieldErrors)
     }
     unsupported(schema, path, errors);
     if schema["uniqueItems"] == true {
-        let why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
+        let why =
+            "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
         errors.push(FieldError::forbidden(&path.child("uniqueItems"), why));
     }
     let has_properties = schema["properties"]
@@ -76,7 +77,10 @@ fn keywords(schema: &Value, path: &Path, depth: usize, errors: &mut FieldErrors)
     let additional = &schema["additionalProperties"];
     if has_properties && (additional.is_object() || *additional == false) {
         let why = "additionalProperties and properties are mutual exclusive";
-        errors.push(FieldError::forbidden(&path.child("additionalProperties"), why));
+        errors.push(FieldError::forbidden(
+            &path.child("additionalProperties"),
+            why,
+        ));
     }
     if let Some(ty) = schema["type"].as_str().filter(|ty| !ty.is_empty()) {
         if ty == "null" {
@@ -130,7 +134,10 @@ fn list_type(schema: &Value, path: &Path, errors: &mut FieldErrors) {
     let Some(ty) = schema["x-kubernetes-list-type"].as_str() else {
         if !keys.is_empty() {
             let why = "must be map if x-kubernetes-list-map-keys is non-empty";
-            errors.push(FieldError::required(&path.child("x-kubernetes-list-type"), why));
+            errors.push(FieldError::required(
+                &path.child("x-kubernetes-list-type"),
+                why,
+            ));
         }
         return;
     };
@@ -238,14 +245,19 @@ fn structure(schema: &Value, path: &Path, level: Level, errors: &mut FieldErrors
     let at_type = path.child("type");
     if level == Level::Root {
         if ty != "object" && !ty.is_empty() {
-            errors.push(FieldError::invalid(&at_type, ty, "must be object at the root"));
+            errors.push(FieldError::invalid(
+                &at_type,
+                ty,
+                "must be object at the root",
+            ));
         }
         if flag("nullable") {
             let why = "nullable cannot be true at the root";
             errors.push(FieldError::forbidden(&path.child("nullable"), why));
         }
     }
-    let is_free = flag("x-kubernetes-int-or-string") || flag("x-kubernetes-preserve-unknown-fields");
+    let is_free =
+        flag("x-kubernetes-int-or-string") || flag("x-kubernetes-preserve-unknown-fields");
     if ty.is_empty() && (!is_free || level == Level::Root) {
         let why = match level {
             Level::Root => "must not be empty at the root",
@@ -268,7 +280,8 @@ fn structure(schema: &Value, path: &Path, level: Level, errors: &mut FieldErrors
     alternatives(schema, path, errors);
     for (name, value) in schema["properties"].as_object().into_iter().flatten() {
         let at = path.child("properties").key(name);
-        let is_metadata = name == "metadata" && (level == Level::Root || flag("x-kubernetes-embedded-resource"));
+        let is_metadata =
+            name == "metadata" && (level == Level::Root || flag("x-kubernetes-embedded-resource"));
         structure(value, &at, Level::Field, errors);
         if is_metadata {
             metadata(value, &at, errors);
@@ -295,7 +308,9 @@ fn embedded(schema: &Value, ty: &str, path: &Path, level: Level, errors: &mut Fi
             errors.push(FieldError::invalid(&path.child("type"), ty, why));
         }
     }
-    let is_empty = schema["properties"].as_object().is_none_or(|all| all.is_empty());
+    let is_empty = schema["properties"]
+        .as_object()
+        .is_none_or(|all| all.is_empty());
     if is_empty && schema["x-kubernetes-preserve-unknown-fields"] != true {
         let why = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
         errors.push(FieldError::required(&path.child("properties"), why));
@@ -333,13 +348,7 @@ fn alternatives(schema: &Value, path: &Path, errors: &mut FieldErrors) {
     }
 }
 
-fn narrow(
-    value: &Value,
-    outside: &Value,
-    path: &Path,
-    may_type: bool,
-    errors: &mut FieldErrors,
-) {
+fn narrow(value: &Value, outside: &Value, path: &Path, may_type: bool, errors: &mut FieldErrors) {
     for field in [
         "type",
         "default",
@@ -441,7 +450,10 @@ fn rules(
         rules(inner, json, &at, uncorrelated, times, errors);
     }
     if let Some(items) = &schema.items {
-        let count = schema.checks.max_items.unwrap_or(u64::from(u32::MAX) / 1024);
+        let count = schema
+            .checks
+            .max_items
+            .unwrap_or(u64::from(u32::MAX) / 1024);
         let own = (schema.list_type != ListType::Map).then_some(path);
         let at = path.child("items");
         let json = &json["items"];
@@ -449,7 +461,10 @@ fn rules(
         rules(items, json, &at, uncorrelated.or(own), times, errors);
     }
     if let Additional::Schema(inner) = &schema.additional {
-        let count = schema.checks.max_properties.unwrap_or(u64::from(u32::MAX) / 1024);
+        let count = schema
+            .checks
+            .max_properties
+            .unwrap_or(u64::from(u32::MAX) / 1024);
         let at = path.child("additionalProperties");
         let json = &json["additionalProperties"];
         let times = times.saturating_mul(count);
@@ -482,7 +497,11 @@ fn check_rule(
     }
     if rule.message.contains('\n') {
         let why = "message must not contain line breaks";
-        errors.push(FieldError::invalid(&path.child("message"), &*rule.message, why));
+        errors.push(FieldError::invalid(
+            &path.child("message"),
+            &*rule.message,
+            why,
+        ));
     }
     match &rule.program {
         Some(Err(error)) => {

@@ -53,9 +53,18 @@ pub(super) fn spec(spec: &Value) -> FieldErrors {
             errors.push(FieldError::invalid(&path.child("name"), name, why));
         }
         deprecation(version, &path, &mut errors);
-        for (field, _) in SHARED.iter().filter(|(field, _)| !is_shared.contains(field)) {
+        for (field, _) in SHARED
+            .iter()
+            .filter(|(field, _)| !is_shared.contains(field))
+        {
             let schema = &version["schema"]["openAPIV3Schema"];
-            part(field, &version[*field], schema, &path.child(field), &mut errors);
+            part(
+                field,
+                &version[*field],
+                schema,
+                &path.child(field),
+                &mut errors,
+            );
         }
     }
     let complain = |errors: &mut FieldErrors, why: &str| {
@@ -196,7 +205,14 @@ fn column(column: &Value, path: &Path, errors: &mut FieldErrors) {
         errors.push(FieldError::invalid(&at, field("type"), why));
     }
     const FORMATS: [&str; 8] = [
-        "byte", "date", "date-time", "double", "float", "int32", "int64", "password",
+        "byte",
+        "date",
+        "date-time",
+        "double",
+        "float",
+        "int32",
+        "int64",
+        "password",
     ];
     if !field("format").is_empty() && !FORMATS.contains(&field("format")) {
         let why = format!("must be one of {}", FORMATS.join(","));
@@ -263,7 +279,10 @@ fn conversion(conversion: &Value, path: &Path, errors: &mut FieldErrors) {
         "None" | "" => {
             let why = "should not be set when strategy is not set to Webhook";
             if !client.is_null() {
-                errors.push(FieldError::forbidden(&path.child("webhookClientConfig"), why));
+                errors.push(FieldError::forbidden(
+                    &path.child("webhookClientConfig"),
+                    why,
+                ));
             }
             if !webhook["conversionReviewVersions"].is_null() {
                 let at = path.child("conversionReviewVersions");
@@ -289,13 +308,20 @@ fn review_versions(webhook: &Value, path: &Path, errors: &mut FieldErrors) {
         let name = version.as_str().unwrap_or_default();
         let problems = is_dns1035_label(name);
         if !seen.insert(name) {
-            errors.push(FieldError::invalid(&path.index(at), name, "duplicate version"));
+            errors.push(FieldError::invalid(
+                &path.index(at),
+                name,
+                "duplicate version",
+            ));
         } else if !problems.is_empty() {
             let why = problems.join(",");
             errors.push(FieldError::invalid(&path.index(at), name, why));
         }
     }
-    if !versions.iter().any(|version| version == "v1" || version == "v1beta1") {
+    if !versions
+        .iter()
+        .any(|version| version == "v1" || version == "v1beta1")
+    {
         let why = "must include at least one of v1, v1beta1";
         errors.push(FieldError::invalid(path, versions.clone(), why));
     }
@@ -312,7 +338,11 @@ fn client_config(client: &Value, path: &Path, errors: &mut FieldErrors) {
                 None => {
                     let why = format!(
                         "'https' is the only allowed URL scheme; desired format: https://host[/path]{}",
-                        if url.contains("://") { "" } else { "; url must be valid" }
+                        if url.contains("://") {
+                            ""
+                        } else {
+                            "; url must be valid"
+                        }
                     );
                     errors.push(FieldError::invalid(&path, url, why));
                 }
