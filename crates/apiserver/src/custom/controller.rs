@@ -70,13 +70,17 @@ impl Controller {
     /// Waits until every definition that was acknowledged before the call has
     /// been looked at.
     pub async fn caught_up(&self) {
-        let Ok(revision) = self.registry.fresh().await else {
-            return;
+        let wait = async {
+            let Ok(revision) = self.registry.fresh().await else {
+                return;
+            };
+            let mut seen = self.seen.subscribe();
+            self.wanted.notify_one();
+            let _ = seen.wait_for(|at| *at >= revision).await;
         };
-        let mut seen = self.seen.subscribe();
-        self.wanted.notify_one();
-        // Without an answer the caller finds what there is.
-        let _ = tokio::time::timeout(PATIENCE, seen.wait_for(|at| *at >= revision)).await;
+        // Without an answer the caller finds what there is: a store without a
+        // quorum must not keep clients from learning what is served.
+        let _ = tokio::time::timeout(PATIENCE, wait).await;
     }
 
     /// Follows the definitions until `cancel`.
