@@ -5,6 +5,7 @@
 //! become owners of the whole object's replicas.
 
 use super::not_allowed;
+use crate::custom::strategy::at;
 use crate::dispatch::{Action, Answer};
 use crate::registry::{
     Check, PatchBody, RequestContext, Target, WriteOptions, apply_fields, check_name, note_update,
@@ -12,7 +13,6 @@ use crate::registry::{
 };
 use crate::server::Inner;
 use kontiki_client::PatchKind;
-use crate::custom::strategy::at;
 use kontiki_kinds::{Column, FieldError, Kind, Path, ScalePaths, Tree};
 use kontiki_object::{LabelSelector, Object, Status, Value};
 use kontiki_patch::fields::FieldSet;
