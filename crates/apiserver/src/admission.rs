@@ -1,13 +1,19 @@
 //! What is done to requests between authorization and the store: an ordered
 //! list of plugins, one file each, with the names of upstream's.
 
+mod certificates;
+mod default_classes;
 mod default_toleration_seconds;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod owner_references;
+mod persistent_volume_claim_resize;
 mod pod;
+mod pod_topology_labels;
 mod priority;
 mod rbac_escalation;
+mod runtime_class;
 mod service_account;
 mod storage_object_in_use;
 mod taint_nodes_by_condition;
@@ -17,7 +23,7 @@ use async_trait::async_trait;
 use kontiki_auth::Authorizer;
 use kontiki_auth::rbac::Rbac;
 use kontiki_kinds::Tree;
-use kontiki_object::{SharedObject, Status};
+use kontiki_object::{SharedObject, Status, Value};
 use std::sync::Arc;
 
 /// What a request does to an object.
@@ -119,6 +125,22 @@ impl Attributes<'_> {
     }
 }
 
+/// Metadata that the garbage collector writes, and what follows from a write.
+const COLLECTOR_FIELDS: [&str; 4] = ["finalizers", "ownerReferences", "managedFields", "selfLink"];
+
+/// Whether a write only lets the object go: checks of what an object says need
+/// not hold it up.
+fn only_lets_go(old: &Tree, new: &Tree) -> bool {
+    let rest = |tree: &Tree| {
+        let mut tree = tree.clone();
+        if let Some(metadata) = tree.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.retain(|field, _| !COLLECTOR_FIELDS.contains(&&**field));
+        }
+        tree
+    };
+    rest(old) == rest(new)
+}
+
 /// One plugin.
 #[async_trait]
 pub trait Plugin: Send + Sync {
@@ -142,14 +164,19 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// The plugins that are on by default, and `NodeRestriction`, in upstream's
-    /// order; then the check that roles and bindings give nothing away that
-    /// their writer does not have.
+    /// The plugins that are on by default, `NodeRestriction` and
+    /// `OwnerReferencesPermissionEnforcement`, in upstream's order; then the
+    /// check that roles and bindings give nothing away that their writer does
+    /// not have.
     #[must_use]
     pub fn standard(rbac: Arc<Rbac>, authorizer: Arc<dyn Authorizer>) -> Self {
-        let node_restriction = node_restriction::NodeRestriction {
-            authorizer: authorizer.clone(),
-        };
+        let ask = || authorizer.clone();
+        let node_restriction = node_restriction::NodeRestriction { authorizer: ask() };
+        let owner_references =
+            owner_references::OwnerReferencesPermissionEnforcement { authorizer: ask() };
+        let approval = certificates::CertificateApproval { authorizer: ask() };
+        let signing = certificates::CertificateSigning { authorizer: ask() };
+        let attest = certificates::ClusterTrustBundleAttest { authorizer: ask() };
         Self::new(vec![
             Arc::new(namespace_lifecycle::NamespaceLifecycle),
             Arc::new(limit_ranger::LimitRanger),
@@ -158,7 +185,17 @@ impl Admission {
             Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
             Arc::new(priority::Priority),
             Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
+            Arc::new(default_classes::DefaultStorageClass),
             Arc::new(storage_object_in_use::StorageObjectInUseProtection),
+            Arc::new(owner_references),
+            Arc::new(persistent_volume_claim_resize::PersistentVolumeClaimResize),
+            Arc::new(runtime_class::RuntimeClass),
+            Arc::new(approval),
+            Arc::new(signing),
+            Arc::new(attest),
+            Arc::new(certificates::CertificateSubjectRestriction),
+            Arc::new(default_classes::DefaultIngressClass),
+            Arc::new(pod_topology_labels::PodTopologyLabels),
             Arc::new(rbac_escalation::RbacEscalation { rbac, authorizer }),
         ])
     }

@@ -4,12 +4,11 @@
 //! changed the object and before it is validated. As the last plugin that may
 //! change objects it sees every create, update and patch, whatever the transport.
 
-use super::{Attributes, Operation, Plugin};
+use super::{Attributes, Operation, Plugin, only_lets_go};
 use async_trait::async_trait;
 use kontiki_auth::Authorizer;
 use kontiki_auth::rbac::{Rbac, check_binding, check_role};
-use kontiki_kinds::Tree;
-use kontiki_object::{Object, Status, Value};
+use kontiki_object::{Object, Status};
 use std::sync::Arc;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -17,21 +16,6 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 pub(super) struct RbacEscalation {
     pub(super) rbac: Arc<Rbac>,
     pub(super) authorizer: Arc<dyn Authorizer>,
-}
-
-/// Metadata that the garbage collector writes, and what follows from a write.
-const COLLECTOR_FIELDS: [&str; 4] = ["finalizers", "ownerReferences", "managedFields", "selfLink"];
-
-/// Whether a write only lets the object go.
-fn only_lets_go(old: &Tree, new: &Tree) -> bool {
-    let rest = |tree: &Tree| {
-        let mut tree = tree.clone();
-        if let Some(metadata) = tree.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.retain(|field, _| !COLLECTOR_FIELDS.contains(&&**field));
-        }
-        tree
-    };
-    rest(old) == rest(new)
 }
 
 #[async_trait]

@@ -79,8 +79,8 @@ impl Strategy for CustomStrategy {
 
     fn changes_generation(&self, new: &Tree, old: &Tree) -> bool {
         let counts = |name: &str| {
-            !matches!(name, "apiVersion" | "kind" | "metadata")
-                && !(self.has_status && name == "status")
+            let is_status = self.has_status && name == "status";
+            !is_status && !matches!(name, "apiVersion" | "kind" | "metadata")
         };
         new.keys()
             .chain(old.keys())

@@ -1,5 +1,6 @@
 //! Admission, through the in-process transport and the router.
 
+mod defaults;
 mod node_restriction;
 mod rbac_escalation;
 mod world;
