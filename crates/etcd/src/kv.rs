@@ -4,7 +4,8 @@ use crate::auth::{Credentials, refused};
 use crate::convert;
 use crate::error::into_status;
 use crate::pb::etcdserverpb as pb;
-use crate::server::Etcd;
+use crate::range_stream;
+use crate::server::{Etcd, Responses};
 use kontiki_store::{Access, Header, Op, OpResponse, StoreError, TxnRequest};
 use tonic::{Request, Response, Status, async_trait};
 
@@ -43,6 +44,18 @@ impl pb::kv_server::Kv for Etcd {
         permit.keys(Access::Read, &request.range).map_err(refused)?;
         let response = self.store.range(request).await.map_err(into_status)?;
         Ok(Response::new(self.answerer().range(response)))
+    }
+
+    type RangeStreamStream = Responses<pb::RangeStreamResponse>;
+
+    async fn range_stream(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let permit = self.permit(&request)?;
+        let request = convert::range(request.into_inner()).map_err(into_status)?;
+        permit.keys(Access::Read, &request.range).map_err(refused)?;
+        Ok(Response::new(range_stream::start(self.clone(), request)?))
     }
 
     async fn put(

@@ -7,16 +7,19 @@
 //! translates, and it multiplexes watches.
 
 mod auth;
+mod authority;
 mod cluster;
 mod convert;
 mod election;
 mod error;
+mod gateway;
 mod health;
 mod kv;
 mod lease;
 mod lock;
 mod maintenance;
 mod queue;
+mod range_stream;
 mod server;
 mod watch;
 
@@ -56,5 +59,6 @@ pub mod pb {
 }
 
 pub use auth::{ClientName, Tokens};
+pub use authority::{MendedAuthority, MendedListener};
 pub use error::status;
 pub use server::{Options, VERSION, router, services};

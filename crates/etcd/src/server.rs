@@ -2,7 +2,6 @@
 
 use crate::auth::Tokens;
 use crate::convert::Answerer;
-use crate::health;
 use crate::pb::etcdserverpb::auth_server::AuthServer;
 use crate::pb::etcdserverpb::cluster_server::ClusterServer;
 use crate::pb::etcdserverpb::kv_server::KvServer;
@@ -12,6 +11,7 @@ use crate::pb::etcdserverpb::watch_server::WatchServer;
 use crate::pb::health::health_server::HealthServer;
 use crate::pb::v3electionpb::election_server::ElectionServer;
 use crate::pb::v3lockpb::lock_server::LockServer;
+use crate::{gateway, health};
 use axum::routing::get;
 use kontiki_store::Operations;
 use std::path::PathBuf;
@@ -38,6 +38,8 @@ pub struct Options {
     pub watch_fragment_bytes: usize,
     /// Time between progress notifications of an idle watcher that wants them.
     pub progress_interval: Duration,
+    /// How long a watch that wants a leader lasts without one.
+    pub leader_patience: Duration,
     /// The scheme of the peers' addresses, for those who read them as URLs.
     pub peer_scheme: &'static str,
     /// Where a snapshot is put together before it is sent.
@@ -57,6 +59,7 @@ impl Default for Options {
             watch_response_bytes: 1 << 20,
             watch_fragment_bytes: 2 << 20,
             progress_interval: Duration::from_secs(600),
+            leader_patience: Duration::from_secs(3),
             peer_scheme: "https",
             snapshot_dir: std::env::temp_dir(),
             tokens: Tokens::default(),
@@ -94,7 +97,8 @@ pub fn services(store: Arc<dyn Operations>, options: Options) -> Routes {
         .add_service(HealthServer::new(etcd).max_decoding_message_size(max))
 }
 
-/// The gRPC services together with `/health` and `/version`, for a listener of
+/// The gRPC services together with `/health`, `/version` and their like, and
+/// with the JSON of `/v3/`, for a listener of
 /// the caller's that speaks HTTP/1.1 and HTTP/2.
 pub fn router(store: Arc<dyn Operations>, options: Options) -> axum::Router {
     let pages = axum::Router::new()
@@ -106,8 +110,8 @@ pub fn router(store: Arc<dyn Operations>, options: Options) -> axum::Router {
             store: store.clone(),
             options: options.clone(),
         });
-    services(store, options)
-        .prepare()
-        .into_axum_router()
-        .merge(pages)
+    let max = options.message_bytes_max;
+    let grpc = services(store, options).prepare().into_axum_router();
+    let json = gateway::router(&grpc, max);
+    grpc.merge(pages).merge(json)
 }

@@ -1,11 +1,13 @@
 //! The store alone, in etcd's place.
 
+use crate::process_metrics::ProcessMetrics;
 use crate::server::{StoreDirs, Traces, listener};
 use anyhow::{Context, Result, bail};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use kontiki_etcd::MendedListener;
 use kontiki_mvcc::Limits;
 use kontiki_pki::{Credentials, read_file, tls};
 use kontiki_raft::{
@@ -121,6 +123,7 @@ async fn serve(config: EtcdConfig, cancel: CancellationToken) -> Result<()> {
         listeners.push((listener::bind(url.resolve()?).await?, url.clone()));
     }
     let mut registry = Registry::default();
+    registry.register_collector(Box::new(ProcessMetrics::default()));
     let store = start_store(&config, &mut registry, &cancel).await?;
     let Some(store) = store else { return Ok(()) };
     let options = kontiki_etcd::Options {
@@ -152,7 +155,7 @@ async fn serve(config: EtcdConfig, cancel: CancellationToken) -> Result<()> {
             }
             None => {
                 tasks.spawn(async move {
-                    let _ = axum::serve(socket, router)
+                    let _ = axum::serve(MendedListener(socket), router)
                         .with_graceful_shutdown(stop.cancelled_owned())
                         .await;
                 });

@@ -4,6 +4,7 @@ mod agent;
 mod cli;
 mod config;
 mod etcd;
+mod process_metrics;
 mod server;
 
 use clap::Parser;

@@ -119,18 +119,33 @@ impl WatchSession {
         }
     }
 
-    /// Serves until the client closes its side or goes away.
-    pub(super) async fn run(mut self, mut requests: Streaming<pb::WatchRequest>) {
+    /// Serves until the client goes away, or is abandoned for want of a leader.
+    pub(super) async fn run(
+        mut self,
+        mut requests: Streaming<pb::WatchRequest>,
+        abandoned: impl Future<Output = ()>,
+    ) {
         let mut progress = tokio::time::interval(self.etcd.options.progress_interval);
         progress.set_missed_tick_behavior(MissedTickBehavior::Skip);
         progress.reset();
         let responses = self.responses.clone();
+        tokio::pin!(abandoned);
+        // A client may end its side and go on listening.
+        let mut asking = true;
         loop {
             let served = tokio::select! {
                 () = responses.closed() => return,
-                request = requests.next() => match request {
+                () = &mut abandoned => {
+                    let _ = responses.send(Err(into_status(StoreError::NoLeader))).await;
+                    return;
+                }
+                request = requests.next(), if asking => match request {
                     Some(Ok(request)) => self.request(request).await,
-                    Some(Err(_)) | None => return,
+                    Some(Err(_)) => return,
+                    None => {
+                        asking = false;
+                        Ok(())
+                    }
                 },
                 Some(arrived) = self.arrivals.next(), if !self.arrivals.is_empty() => self.arrived(arrived).await,
                 _ = progress.tick() => {

@@ -2,7 +2,9 @@
 
 mod auth;
 mod etcdctl;
+mod gateway;
 mod golden;
 mod maintenance;
+mod range_stream;
 mod served;
 mod watch;

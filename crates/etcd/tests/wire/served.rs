@@ -23,7 +23,7 @@ pub async fn serve_with(options: Options) -> Served {
         .expect("a port");
     let address = listener.local_addr().expect("an address");
     let router = kontiki_etcd::router(store.clone(), options);
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    tokio::spawn(async move { axum::serve(kontiki_etcd::MendedListener(listener), router).await });
     let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address");
     let channel = endpoint.connect().await.expect("the server answers");
     Served {

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use kontiki_etcd::MendedAuthority;
 use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -74,8 +75,9 @@ async fn connection(
         Some(name) => router.layer(axum::Extension(kontiki_etcd::ClientName(name))),
         None => router,
     };
+    let stream = TokioIo::new(MendedAuthority::new(stream));
     Builder::new(TokioExecutor::new())
-        .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection_with_upgrades(stream, TowerToHyperService::new(router))
         .await
 }
 

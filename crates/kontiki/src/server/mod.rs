@@ -12,6 +12,7 @@ mod store;
 pub use store::{StoreDirs, Traces};
 
 use crate::config::{Component, ServerConfig};
+use crate::process_metrics::ProcessMetrics;
 use access::Access;
 use anyhow::{Context, Result};
 use backend::NodeBackend;
@@ -59,6 +60,7 @@ async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
         listener::bind(SocketAddr::new(config.listen_address, config.etcd_port)).await?;
     let metrics = Arc::new(RwLock::new(MetricsRegistry::default()));
     let mut registry = MetricsRegistry::default();
+    registry.register_collector(Box::new(ProcessMetrics::default()));
     let store = store::start(&config, &certificates, &mut registry).await?;
     *metrics.write() = registry;
     tracing::info!(

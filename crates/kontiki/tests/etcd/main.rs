@@ -1,0 +1,8 @@
+//! `kontiki etcd` and `kontiki snapshot`, as processes: driven by `etcdctl`, beside
+//! an `etcd` of the distribution where they are installed.
+
+mod alone;
+mod certificates;
+mod members;
+mod process;
+mod snapshots;
