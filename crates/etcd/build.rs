@@ -2,8 +2,17 @@
 
 fn main() -> std::io::Result<()> {
     let root = "../../proto";
-    let files = ["kv", "rpc", "auth", "lease", "lock", "election", "health"]
-        .map(|name| format!("{root}/etcd/{name}.proto"));
+    let files = [
+        "kv",
+        "rpc",
+        "auth",
+        "lease",
+        "lock",
+        "election",
+        "health",
+        "diagnosis",
+    ]
+    .map(|name| format!("{root}/etcd/{name}.proto"));
     let out = std::env::var_os("OUT_DIR").expect("cargo names it");
     tonic_prost_build::configure()
         .bytes(".")

@@ -4,9 +4,11 @@
 //! write is applied only if they have not changed since it was checked, on
 //! every replica alike.
 
+mod jwt;
 mod service;
 mod token;
 
+pub use jwt::{Jwt, JwtError};
 pub(crate) use service::wire_permission;
 pub use token::Tokens;
 

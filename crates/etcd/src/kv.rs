@@ -6,7 +6,8 @@ use crate::error::into_status;
 use crate::pb::etcdserverpb as pb;
 use crate::range_stream;
 use crate::server::{Etcd, Responses};
-use kontiki_store::{Access, Header, Op, OpResponse, StoreError, TxnRequest};
+use kontiki_store::{Access, Header, Op, OpResponse, RangeRequest, StoreError, TxnRequest};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, async_trait};
 
 impl Etcd {
@@ -27,6 +28,17 @@ impl Etcd {
     }
 }
 
+/// Metadata of an answer that was read without asking the leader, although the
+/// caller wanted it asked: newer writes may have been acknowledged.
+pub(crate) const STALE: &str = "kontiki-stale";
+
+fn lacks_leader(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::NoLeader | StoreError::Timeout | StoreError::TimeoutLeaderFailure
+    )
+}
+
 fn mismatch(what: &str) -> Status {
     into_status(StoreError::Internal(format!(
         "the store answered {what} instead of the operation's response"
@@ -42,8 +54,21 @@ impl pb::kv_server::Kv for Etcd {
         let permit = self.permit(&request)?;
         let request = convert::range(request.into_inner()).map_err(into_status)?;
         permit.keys(Access::Read, &request.range).map_err(refused)?;
-        let response = self.store.range(request).await.map_err(into_status)?;
-        Ok(Response::new(self.answerer().range(response)))
+        let stale = self.options.stale_reads.then(|| RangeRequest {
+            serializable: true,
+            ..request.clone()
+        });
+        match (self.store.range(request).await, stale) {
+            (Ok(answer), _) => Ok(Response::new(self.answerer().range(answer))),
+            (Err(error), Some(stale)) if lacks_leader(&error) => {
+                let answer = self.store.range(stale).await.map_err(into_status)?;
+                let mut answer = Response::new(self.answerer().range(answer));
+                let yes = MetadataValue::from_static("true");
+                answer.metadata_mut().insert(STALE, yes);
+                Ok(answer)
+            }
+            (Err(error), _) => Err(into_status(error)),
+        }
     }
 
     type RangeStreamStream = Responses<pb::RangeStreamResponse>;

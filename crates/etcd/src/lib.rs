@@ -10,6 +10,7 @@ mod auth;
 mod authority;
 mod cluster;
 mod convert;
+mod diagnosis;
 mod election;
 mod error;
 mod gateway;
@@ -52,13 +53,18 @@ pub mod pb {
     pub mod v3electionpb {
         tonic::include_proto!("v3electionpb");
     }
+    /// How a member is doing, beyond what etcd tells.
+    pub mod diagnosis {
+        tonic::include_proto!("kontiki.store.v1");
+    }
     /// The standard health check.
     pub mod health {
         tonic::include_proto!("grpc.health.v1");
     }
 }
 
-pub use auth::{ClientName, Tokens};
+pub use auth::{ClientName, Jwt, JwtError, Tokens};
 pub use authority::{MendedAuthority, MendedListener};
+pub use diagnosis::CertificateDays;
 pub use error::status;
 pub use server::{Options, VERSION, router, services};

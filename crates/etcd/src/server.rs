@@ -2,6 +2,8 @@
 
 use crate::auth::Tokens;
 use crate::convert::Answerer;
+use crate::diagnosis::CertificateDays;
+use crate::pb::diagnosis::diagnosis_server::DiagnosisServer;
 use crate::pb::etcdserverpb::auth_server::AuthServer;
 use crate::pb::etcdserverpb::cluster_server::ClusterServer;
 use crate::pb::etcdserverpb::kv_server::KvServer;
@@ -28,7 +30,7 @@ pub const VERSION: &str = "3.6.0";
 pub(crate) type Responses<T> = ReceiverStream<Result<T, Status>>;
 
 /// Limits and times of the façade.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Bytes of the largest message that is taken.
     pub message_bytes_max: usize,
@@ -50,6 +52,11 @@ pub struct Options {
     pub bcrypt_cost: u32,
     /// Watchers on one stream.
     pub watches_per_stream_max: usize,
+    /// Answer reads from this replica alone when there is no leader to ask. Such
+    /// answers say so in their metadata.
+    pub stale_reads: bool,
+    /// How long the certificate is good that clients are shown.
+    pub certificate_days: CertificateDays,
 }
 
 impl Default for Options {
@@ -65,6 +72,8 @@ impl Default for Options {
             tokens: Tokens::default(),
             bcrypt_cost: 10,
             watches_per_stream_max: 100_000,
+            stale_reads: false,
+            certificate_days: CertificateDays::default(),
         }
     }
 }
@@ -94,6 +103,7 @@ pub fn services(store: Arc<dyn Operations>, options: Options) -> Routes {
         .add_service(ElectionServer::new(etcd.clone()).max_decoding_message_size(max))
         .add_service(ClusterServer::new(etcd.clone()).max_decoding_message_size(max))
         .add_service(MaintenanceServer::new(etcd.clone()).max_decoding_message_size(max))
+        .add_service(DiagnosisServer::new(etcd.clone()).max_decoding_message_size(max))
         .add_service(HealthServer::new(etcd).max_decoding_message_size(max))
 }
 

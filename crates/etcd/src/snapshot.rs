@@ -8,7 +8,7 @@ mod read;
 mod write;
 
 pub use read::{Head, SnapshotFile, SnapshotStatus};
-pub use write::write;
+pub use write::{save, write};
 
 use thiserror::Error;
 

@@ -1,17 +1,21 @@
 //! The store alone, in etcd's place.
 
+mod tls;
+
+pub use tls::TlsFiles;
+
 use crate::process_metrics::ProcessMetrics;
 use crate::server::{StoreDirs, Traces, listener};
+use crate::snapshots::{self, Schedule, SnapshotMetrics};
 use anyhow::{Context, Result, bail};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use kontiki_etcd::MendedListener;
+use kontiki_etcd::{MendedListener, Tokens};
 use kontiki_mvcc::Limits;
-use kontiki_pki::{Credentials, read_file, tls};
 use kontiki_raft::{
-    InitialMember, InitialState, PeerTls, ReplicatedConfig, ReplicatedStore, StoreLimits, Timing,
+    InitialMember, InitialState, ReplicatedConfig, ReplicatedStore, StoreLimits, Timing,
 };
 use kontiki_rocks::{RocksEngine, RocksOptions};
 use kontiki_store::Store;
@@ -22,6 +26,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::{certificate_days, client_tls, peer_tls};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -59,17 +64,6 @@ impl ListenUrl {
     }
 }
 
-/// A certificate, its key, and who signs the other side's.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// PEM.
-    pub certificate: PathBuf,
-    /// PEM.
-    pub key: PathBuf,
-    /// PEM; without it nobody's certificate is asked for.
-    pub authority: Option<PathBuf>,
-}
-
 /// What old history is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compaction {
@@ -100,6 +94,9 @@ pub struct EtcdConfig {
     pub request_bytes_max: usize,
     pub txn_ops_max: usize,
     pub strict_reconfig: bool,
+    pub stale_reads: bool,
+    pub tokens: Tokens,
+    pub snapshots: Option<Schedule>,
 }
 
 /// Runs until it is asked to stop.
@@ -124,6 +121,7 @@ async fn serve(config: EtcdConfig, cancel: CancellationToken) -> Result<()> {
     }
     let mut registry = Registry::default();
     registry.register_collector(Box::new(ProcessMetrics::default()));
+    let snapshot_metrics = SnapshotMetrics::register(&mut registry);
     let store = start_store(&config, &mut registry, &cancel).await?;
     let Some(store) = store else { return Ok(()) };
     let options = kontiki_etcd::Options {
@@ -134,6 +132,9 @@ async fn serve(config: EtcdConfig, cancel: CancellationToken) -> Result<()> {
             "http"
         },
         snapshot_dir: config.data_dir.clone(),
+        stale_reads: config.stale_reads,
+        tokens: config.tokens.clone(),
+        certificate_days: certificate_days(config.client_tls.clone()),
         ..kontiki_etcd::Options::default()
     };
     let pages = axum::Router::new()
@@ -163,6 +164,15 @@ async fn serve(config: EtcdConfig, cancel: CancellationToken) -> Result<()> {
         }
     }
     tasks.spawn(tell_when_ready(store.clone(), serving.clone()));
+    if let Some(schedule) = config.snapshots.clone() {
+        let stop = serving.clone();
+        tasks.spawn(snapshots::keep(
+            store.clone(),
+            schedule,
+            snapshot_metrics,
+            stop,
+        ));
+    }
     if let Some(Compaction::Revisions(kept)) = config.compaction {
         tasks.spawn(keep_revisions(store.clone(), kept, serving.clone()));
     }
@@ -256,56 +266,4 @@ async fn metrics(State(registry): State<Arc<Registry>>) -> impl IntoResponse {
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], body).into_response()
-}
-
-fn credentials(files: &TlsFiles) -> Result<Arc<tls::Reloading>> {
-    let (chain, key) = (read_file(&files.certificate)?, read_file(&files.key)?);
-    Ok(tls::Reloading::new(&Credentials::from_pem(&chain, &key)?)?)
-}
-
-fn client_tls(files: &TlsFiles, demand: bool) -> Result<Arc<rustls::ServerConfig>> {
-    let alpn: [&[u8]; 2] = [b"h2", b"http/1.1"];
-    let config = match &files.authority {
-        Some(authority) => {
-            let auth = if demand {
-                tls::ClientAuth::Required
-            } else {
-                tls::ClientAuth::Optional
-            };
-            tls::server_config(credentials(files)?, &[&read_file(authority)?], auth, &alpn)?
-        }
-        None if demand => bail!("--client-cert-auth needs --trusted-ca-file"),
-        None => {
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let mut config = rustls::ServerConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()?
-                .with_no_client_auth()
-                .with_cert_resolver(credentials(files)?);
-            config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-            config
-        }
-    };
-    Ok(Arc::new(config))
-}
-
-fn peer_tls(files: &TlsFiles) -> Result<PeerTls> {
-    let authority = files
-        .authority
-        .as_ref()
-        .context("peers show each other certificates: give --peer-trusted-ca-file")?;
-    let authority = read_file(authority)?;
-    let credentials = credentials(files)?;
-    Ok(PeerTls {
-        server: Arc::new(tls::server_config(
-            credentials.clone(),
-            &[&authority],
-            tls::ClientAuth::Required,
-            &tls::ALPN_H2,
-        )?),
-        client: Arc::new(tls::client_config(
-            &[&authority],
-            Some(credentials),
-            &tls::ALPN_H2,
-        )?),
-    })
 }

@@ -6,6 +6,7 @@ mod config;
 mod etcd;
 mod process_metrics;
 mod server;
+mod snapshots;
 
 use clap::Parser;
 use std::io::Write;

@@ -12,8 +12,8 @@ use crate::machine::{Applied, Background, Entry, Outcome, StateMachine};
 use async_trait::async_trait;
 use bytes::Bytes;
 use kontiki_store::{
-    Alarm, AuthChange, AuthState, Dump, Header, KvHash, LeaseGrant, LeaseId, LeaseInfo, Member,
-    MemberChange, MemberError, Operations, RangeRequest, RangeResponse, Revision, Store,
+    Alarm, AuthChange, AuthState, Diagnosis, Dump, Header, KvHash, LeaseGrant, LeaseId, LeaseInfo,
+    Member, MemberChange, MemberError, Operations, RangeRequest, RangeResponse, Revision, Store,
     StoreError, StoreStatus, TxnRequest, TxnResponse, WatchRequest, WatchStream,
 };
 use parking_lot::Mutex;
@@ -404,6 +404,14 @@ impl Operations for LocalStore {
             MemberChange::Add { .. } => MemberError::Unsupported,
         }
         .into())
+    }
+
+    async fn diagnose(&self, write_probe: bool) -> Result<Diagnosis, StoreError> {
+        Ok(Diagnosis {
+            write_probe: write_probe.then_some(Ok(Duration::ZERO)),
+            feature_level: self.machine.feature_level(),
+            ..Diagnosis::default()
+        })
     }
 
     async fn dump(&self) -> Result<Dump, StoreError> {

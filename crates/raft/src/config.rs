@@ -159,6 +159,10 @@ pub struct ReplicatedConfig {
     pub strict_reconfig: bool,
     /// Bytes in use above which only deletions and compactions are taken.
     pub quota_bytes: Option<u64>,
+    /// How often the leader compares what the members hold; `None`: never.
+    pub compare_hashes: Option<Duration>,
+    /// How long there may be no leader until calls that need one fail at once.
+    pub leaderless_max: Duration,
     /// How traces are carried; `None`: they end here.
     pub traces: Option<Arc<dyn TraceContext>>,
 }
@@ -207,6 +211,8 @@ impl ReplicatedConfig {
             auto_promote: true,
             strict_reconfig: true,
             quota_bytes: None,
+            compare_hashes: Some(Duration::from_secs(600)),
+            leaderless_max: Duration::from_secs(3),
             traces: None,
         }
     }

@@ -12,9 +12,11 @@
 //!   are never trusted for reads.
 //! - A member whose disk the membership does not name stays silent.
 
+mod agreement;
 mod config;
 #[cfg(test)]
 mod damage;
+mod diagnosis;
 mod formation;
 mod forward;
 mod identity;
@@ -31,12 +33,14 @@ mod proposer;
 mod raft_network;
 mod random;
 mod reads;
+mod recent;
 mod replica;
 mod restore;
 mod server;
 mod snapshot;
 mod status;
 mod store;
+mod surviving;
 mod suspicion;
 mod types;
 mod upkeep;
@@ -52,6 +56,7 @@ mod wire {
     }
 }
 
+pub use agreement::FEATURE_LEVEL;
 pub use config::{
     ConfigError, InitialMember, InitialState, PeerTls, ReplicatedConfig, StoreLimits, Timing,
     TraceContext,
@@ -60,4 +65,5 @@ pub use net::{Network, PeerListener, PeerStream, TcpNetwork};
 pub use random::seed_this_thread;
 pub use restore::{RestoreError, RestorePlan};
 pub use store::{Environment, ReplicatedStore, StartError, WallClock};
+pub use surviving::{LogEnd, Surviving, SurvivingError};
 pub use workers::Workers;

@@ -60,6 +60,13 @@ impl LogStore {
             .collect()
     }
 
+    /// Entries from `start` up to, without, `end`, as many as are read at once;
+    /// fewer where the log ends.
+    pub(crate) fn entries(&self, start: u64, end: u64) -> Result<Vec<EntryT>, io::Error> {
+        let (start, end) = self.bounds(&(start..end));
+        self.read(start, end)
+    }
+
     fn vote(&self) -> Result<Option<VoteT>, io::Error> {
         let Some(bytes) = self.wal.state(SLOT_VOTE) else {
             return Ok(None);

@@ -275,19 +275,19 @@ async fn promote(replica: &Replica, id: u64) -> Result<wire::Member, Failed> {
 async fn quorum_lives(replica: &Replica, voters: &[u64]) -> bool {
     let mut changes = replica.raft.metrics();
     let heard = async {
-        while !quorum_answered(replica, voters) {
+        while !quorum_answered(replica, voters, replica.round_trip_max()) {
             if changes.changed().await.is_err() {
                 return;
             }
         }
     };
     let _ = tokio::time::timeout(replica.round_trip_max(), heard).await;
-    quorum_answered(replica, voters)
+    quorum_answered(replica, voters, replica.round_trip_max())
 }
 
-fn quorum_answered(replica: &Replica, voters: &[u64]) -> bool {
+/// Whether more than half of these answered the leader within the last `patience`.
+pub(crate) fn quorum_answered(replica: &Replica, voters: &[u64], patience: Duration) -> bool {
     let heartbeats = replica.raft_metrics().heartbeat.unwrap_or_default();
-    let patience = replica.round_trip_max();
     let alive = voters.iter().filter(|id| {
         let answered = heartbeats.get(id).and_then(Option::as_ref);
         **id == replica.id() || answered.is_some_and(|at| at.into_inner().elapsed() < patience)

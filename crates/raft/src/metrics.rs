@@ -1,5 +1,6 @@
 //! The replica's metrics, under etcd's names so that etcd's dashboards work.
 
+use crate::recent::Recent;
 use kontiki_wal::WalObserver;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -23,6 +24,8 @@ pub(crate) struct Metrics {
     pub db_total_size: Gauge,
     pub db_in_use: Gauge,
     pub wal_bytes: Gauge,
+    /// For the quantile that operators are shown.
+    pub fsyncs: Recent,
     wal_fsync: Histogram,
     wal_written: Counter,
     backend_commit: Histogram,
@@ -51,6 +54,7 @@ impl Metrics {
             db_total_size: Gauge::default(),
             db_in_use: Gauge::default(),
             wal_bytes: Gauge::default(),
+            fsyncs: Recent::default(),
             wal_fsync: latency(),
             wal_written: Counter::default(),
             backend_commit: latency(),
@@ -173,6 +177,7 @@ impl Metrics {
 
 impl WalObserver for Metrics {
     fn committed(&self, bytes: usize, took: Duration) {
+        self.fsyncs.note(took);
         self.wal_fsync.observe(took.as_secs_f64());
         self.wal_written.inc_by(bytes as u64);
     }

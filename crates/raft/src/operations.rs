@@ -7,8 +7,8 @@ use crate::wire::ChangeMemberRequest;
 use async_trait::async_trait;
 use kontiki_mvcc::{Applied, Command, StateMachine};
 use kontiki_store::{
-    Alarm, AuthChange, AuthState, Dump, Header, KvHash, Member, MemberChange, MemberError,
-    Operations, Revision, Store, StoreError, TxnRequest, TxnResponse,
+    Alarm, AuthChange, AuthState, Diagnosis, Dump, Header, KvHash, Member, MemberChange,
+    MemberError, Operations, Revision, Store, StoreError, TxnRequest, TxnResponse,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +116,10 @@ impl Operations for ReplicatedStore {
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }
+    }
+
+    async fn diagnose(&self, write_probe: bool) -> Result<Diagnosis, StoreError> {
+        Ok(self.examine(write_probe).await)
     }
 
     async fn dump(&self) -> Result<Dump, StoreError> {

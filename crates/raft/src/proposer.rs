@@ -217,6 +217,7 @@ async fn see_through(
                 Err(_) => return Err(StoreError::Stopped),
             },
             () = tokio::time::sleep_until(deadline) => return Err(give_up(known, perhaps_taken)),
+            () = replica.leaderless() => return Err(give_up(None, perhaps_taken)),
             changed = leader.changed() => {
                 if changed.is_err() {
                     return Err(StoreError::Stopped);

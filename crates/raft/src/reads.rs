@@ -48,7 +48,7 @@ async fn ask_until_answered(
             },
             None => Err(StoreError::NoLeader),
         };
-        if matches!(answer, Ok(_) | Err(StoreError::Stopped)) {
+        if matches!(answer, Ok(_) | Err(StoreError::Stopped)) || replica.is_leaderless() {
             return answer;
         }
         waiting.retain(|reader| !reader.is_closed());

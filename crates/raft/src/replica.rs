@@ -19,10 +19,12 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::OneshotResponder;
 use openraft::{Raft, RaftMetrics, ReadPolicy};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 pub(crate) type RaftT = Raft<TypeConfig, Machine>;
 
@@ -42,6 +44,8 @@ pub(crate) struct Replica {
     pub applied: watch::Receiver<u64>,
     /// The leader as this member knows it.
     pub leader: watch::Receiver<Option<u64>>,
+    /// Since when it has known none.
+    pub leaderless_since: Mutex<Option<Instant>>,
     /// Whether this member takes part: see `formation`.
     pub admitted: watch::Sender<bool>,
     /// Read barriers that wait.
@@ -91,6 +95,24 @@ impl Replica {
     /// The leader as this member knows it now.
     pub(crate) fn leader_now(&self) -> Option<u64> {
         *self.leader.borrow()
+    }
+
+    /// Whether there has been no leader for so long that waiting for one is in vain.
+    pub(crate) fn is_leaderless(&self) -> bool {
+        let since = *self.leaderless_since.lock();
+        since.is_some_and(|since| since.elapsed() >= self.config.leaderless_max)
+    }
+
+    /// Ends once that is so.
+    pub(crate) async fn leaderless(&self) {
+        loop {
+            let since = *self.leaderless_since.lock();
+            let until = since.unwrap_or_else(Instant::now) + self.config.leaderless_max;
+            tokio::time::sleep_until(until).await;
+            if self.is_leaderless() {
+                return;
+            }
+        }
     }
 
     pub(crate) fn is_admitted(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The peers' service.
 
+use crate::agreement;
 use crate::formation;
 use crate::members;
 use crate::peers::{MESSAGE_BYTES_MAX, META_CLUSTER, META_FROM, META_TO};
@@ -152,6 +153,7 @@ impl peer_server::Peer for PeerService {
             initialized: formation::is_initialized(replica),
             leader_id: replica.leader_now().unwrap_or_default(),
             members: replica.members(),
+            feature_level: agreement::FEATURE_LEVEL,
             last_log_id: replica.last_log_id().await.map(Into::into),
         }))
     }
@@ -302,6 +304,16 @@ impl peer_server::Peer for PeerService {
         Ok(Response::new(wire::ChangeMemberResponse { answer }))
     }
 
+    async fn hash_kv(
+        &self,
+        request: Request<wire::HashKvRequest>,
+    ) -> Result<Response<wire::HashKvResponse>, Status> {
+        self.caller(&request)?;
+        let revision = request.into_inner().revision;
+        let hash = agreement::hash_for_peer(&self.replica, revision).await?;
+        Ok(Response::new(hash))
+    }
+
     async fn keep_alive(
         &self,
         request: Request<wire::KeepAliveRequest>,
@@ -316,6 +328,7 @@ impl peer_server::Peer for PeerService {
         request: Request<wire::TimeToLiveRequest>,
     ) -> Result<Response<wire::TimeToLiveResponse>, Status> {
         self.caller(&request)?;
+        leases_known(&self.replica).await?;
         let remaining = self.replica.lessor.remaining(request.into_inner().lease);
         let ttl_seconds =
             remaining.map_err(|_| Status::unavailable("this member does not lead"))?;
@@ -326,14 +339,23 @@ impl peer_server::Peer for PeerService {
 /// Renews a lease as the leader. A quorum confirms the leadership first: a
 /// leader that was replaced must not promise time that its successor does not know of.
 pub(crate) async fn renew_lease(replica: &Replica, lease: i64) -> Result<i64, Status> {
-    replica
-        .confirmed_index()
-        .await
-        .map_err(|error| Status::unavailable(error.to_string()))?;
+    leases_known(replica).await?;
     replica
         .lessor
         .renew(lease)
         .map_err(|_| Status::unavailable("this member does not lead"))
+}
+
+/// Waits until this leader has applied what a quorum confirms: a lease that was
+/// granted elsewhere a moment ago is not one that does not exist.
+async fn leases_known(replica: &Replica) -> Result<(), Status> {
+    let confirmed = replica.confirmed_index().await;
+    let confirmed = confirmed.map_err(|error| Status::unavailable(error.to_string()))?;
+    let mut applied = replica.applied.clone();
+    match applied.wait_for(|applied| *applied >= confirmed).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Status::unavailable("this member stops")),
+    }
 }
 
 /// Proposes what a peer forwards; ends when its stream does.

@@ -19,7 +19,7 @@ use crate::upkeep::{self, LeaderProposals};
 use crate::waiters::Waiters;
 use crate::wire::{KeepAliveRequest, TimeToLiveRequest};
 use crate::workers::Workers;
-use crate::{formation, members, random, suspicion};
+use crate::{agreement, formation, members, random, suspicion};
 use async_trait::async_trait;
 use kontiki_mvcc::{Applied, Command, Engine, EngineError, StateMachine};
 use kontiki_store::{
@@ -119,6 +119,16 @@ pub enum StartError {
         /// What does not fit.
         reason: String,
     },
+    /// The data is of a newer program.
+    #[error(
+        "the cluster uses feature level {data}, and this program understands {known}; start the version that the other members run, or a newer one"
+    )]
+    TooOld {
+        /// What the cluster uses.
+        data: u32,
+        /// What this program knows.
+        known: u32,
+    },
     /// Another process uses the data directory.
     #[error("{data_dir} is in use by another process; is this member running already?")]
     Locked {
@@ -175,6 +185,12 @@ impl ReplicatedStore {
         let metrics = Arc::new(Metrics::register(registry));
         let wal = open_log(&environment, &config, metrics.clone())?;
         let (content, background) = StateMachine::open(engine)?;
+        if content.feature_level() > agreement::FEATURE_LEVEL {
+            return Err(StartError::TooOld {
+                data: content.feature_level(),
+                known: agreement::FEATURE_LEVEL,
+            });
+        }
         let position = Position::decode(content.applied_meta())?;
         let identity = open_identity(&environment, &config, &wal, &position).await?;
         environment.workers.start(background)?;
@@ -184,6 +200,8 @@ impl ReplicatedStore {
             member_id: identity.member_id,
             revision: content.revision(),
             compact_revision: content.compact_revision(),
+            applied_index: position.applied.map_or(0, |id| id.index),
+            raft_index: position.applied.map_or(0, |id| id.index),
             ..StoreStatus::default()
         }));
         let waiters = Arc::new(Waiters::new(identity.member_id, identity.boot));
@@ -229,6 +247,7 @@ impl ReplicatedStore {
             metrics,
             applied,
             leader,
+            leaderless_since: Mutex::new(Some(Instant::now())),
             admitted,
             reads,
             suspects,
@@ -250,6 +269,10 @@ impl ReplicatedStore {
         tasks.spawn(upkeep::await_recovery(replica.clone()));
         tasks.spawn(upkeep::shorten_log(replica.clone()));
         tasks.spawn(upkeep::end_leases(replica.clone()));
+        tasks.spawn(agreement::raise_features(replica.clone()));
+        if let Some(interval) = replica.config.compare_hashes {
+            tasks.spawn(agreement::compare_hashes(replica.clone(), interval));
+        }
         if let Some(interval) = replica.config.auto_compaction {
             tasks.spawn(upkeep::compact(replica.clone(), interval));
         }
@@ -342,7 +365,7 @@ impl ReplicatedStore {
                 },
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline || self.replica.is_leaderless() {
                 return Err(if known.is_none() {
                     StoreError::NoLeader
                 } else {

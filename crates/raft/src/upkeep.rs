@@ -1,6 +1,7 @@
 //! What a replica does by itself: follow the consensus, end leases, forget old
 //! history and old log.
 
+use crate::members;
 use crate::metrics::set;
 use crate::position::Position;
 use crate::proposer::Proposer;
@@ -15,18 +16,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Entries kept for lagging members when the log is larger than it should be.
 const ENTRIES_KEPT_WHEN_LARGE: u64 = 100;
 
+/// How often a leader looks whether it still hears a quorum.
+const QUORUM_LOOKED_AT_EVERY: Duration = Duration::from_millis(500);
+
+/// Whether a leader that leads since then still has a quorum behind it. One that
+/// has none does not call itself the leader: nothing that it takes can be done.
+fn has_quorum(replica: &Replica, since: Instant) -> bool {
+    let patience = replica.round_trip_max() * 2;
+    since.elapsed() < patience || members::quorum_answered(replica, &replica.voters(), patience)
+}
+
 /// Follows the consensus: leader, term, commit index, and who is the lessor.
 pub(crate) async fn follow(replica: Arc<Replica>, leader: watch::Sender<Option<u64>>) {
     let mut raft = replica.raft.metrics();
+    let mut elected_at = None;
     loop {
         replica.learn_addresses();
         let now = raft.borrow_watched().clone();
         let before = *leader.borrow();
-        let leads = now.state == ServerState::Leader;
+        let elected = now.state == ServerState::Leader;
+        elected_at = elected.then(|| elected_at.unwrap_or_else(Instant::now));
+        let leads = elected_at.is_some_and(|since| has_quorum(&replica, since));
         let known = if leads {
             Some(replica.id())
         } else {
@@ -44,6 +59,10 @@ pub(crate) async fn follow(replica: Arc<Replica>, leader: watch::Sender<Option<u
             if before == Some(replica.id()) {
                 replica.lessor.demote();
             }
+            *replica.leaderless_since.lock() = match known {
+                Some(_) => None,
+                None => Some(Instant::now()),
+            };
             leader.send_replace(known);
             if known == Some(replica.id()) {
                 tokio::spawn(become_lessor(replica.clone(), now.current_term));
@@ -70,8 +89,9 @@ pub(crate) async fn follow(replica: Arc<Replica>, leader: watch::Sender<Option<u
             &replica.metrics.proposals_applied,
             now.last_applied.map_or(0, |id| id.index),
         );
-        if raft.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = raft.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(QUORUM_LOOKED_AT_EVERY), if elected => {}
         }
     }
 }

@@ -24,7 +24,8 @@ pub use kv::{KeyRange, KeyValue, RangeRequest, RangeResponse, SortKey, SortOrder
 pub use lease::{LeaseGrant, LeaseId, LeaseInfo};
 pub use member::{Member, StoreStatus};
 pub use operations::{
-    Alarm, AlarmKind, Dump, DumpItem, KvHash, MemberChange, MemberError, Operations,
+    Alarm, AlarmKind, Diagnosis, Dump, DumpItem, KvHash, MemberChange, MemberError, Operations,
+    PeerDiagnosis,
 };
 pub use txn::{
     Compare, CompareOp, CompareTarget, DeleteRangeRequest, DeleteRangeResponse, Op, OpResponse,

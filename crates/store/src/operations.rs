@@ -7,6 +7,7 @@ use crate::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -148,6 +149,36 @@ pub struct Dump {
     pub items: mpsc::Receiver<Result<Vec<DumpItem>, StoreError>>,
 }
 
+/// How a replica is doing, beyond what etcd tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// 99 of 100 recent syncs of the log took at most this long.
+    pub fsync_p99: Option<Duration>,
+    /// Bytes of the log.
+    pub log_bytes: u64,
+    /// Bytes that are free where the log lies.
+    pub disk_free_bytes: Option<u64>,
+    /// How long a write that changes nothing took; `None` if none was asked for.
+    pub write_probe: Option<Result<Duration, StoreError>>,
+    /// Which features all members understand.
+    pub feature_level: u32,
+    /// The other members, as this one sees them.
+    pub peers: Vec<PeerDiagnosis>,
+}
+
+/// A member, as another one sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerDiagnosis {
+    /// Who.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// How long it took to answer; `None`: it did not.
+    pub round_trip: Option<Duration>,
+    /// Log entries that it lacks; only the leader knows.
+    pub lag_entries: Option<u64>,
+}
+
 /// A replica as its operators see it.
 #[async_trait]
 pub trait Operations: Store {
@@ -175,6 +206,10 @@ pub trait Operations: Store {
         &self,
         change: MemberChange,
     ) -> Result<(Member, Vec<Member>), StoreError>;
+
+    /// How this replica and its connections are doing. A `write_probe` goes
+    /// through the log as any write does, and changes nothing.
+    async fn diagnose(&self, write_probe: bool) -> Result<Diagnosis, StoreError>;
 
     /// Everything, as of now.
     async fn dump(&self) -> Result<Dump, StoreError>;

@@ -127,7 +127,11 @@ impl pb::auth_server::Auth for Etcd {
         // As of now, so that a password that was just set is known.
         self.store.read_barrier().await.map_err(into_status)?;
         self.check_password(&name, password).await?;
-        let token = self.options.tokens.issue(&self.store.auth(), &name);
+        let token = self
+            .options
+            .tokens
+            .issue(&self.store.auth(), &name)
+            .map_err(refused)?;
         Ok(Response::new(pb::AuthenticateResponse {
             header: self.current_header(),
             token,

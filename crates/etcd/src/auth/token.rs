@@ -4,6 +4,7 @@
 //! A token is void once its user is gone or has new credentials, once
 //! authentication was switched off, and when its time is over.
 
+use super::jwt::Jwt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kontiki_store::{AuthError, AuthState};
@@ -11,16 +12,19 @@ use ring::hmac;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How tokens are made and checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Tokens {
     /// How long a token is good.
     pub ttl: Duration,
+    /// Make JSON Web Tokens, which others can check as well.
+    pub jwt: Option<Jwt>,
 }
 
 impl Default for Tokens {
     fn default() -> Self {
         Self {
             ttl: Duration::from_secs(24 * 3600),
+            jwt: None,
         }
     }
 }
@@ -31,8 +35,15 @@ fn now() -> u64 {
 }
 
 impl Tokens {
-    pub(crate) fn issue(&self, state: &AuthState, user: &str) -> String {
-        self.issue_at(state, user, now())
+    pub(crate) fn issue(&self, state: &AuthState, user: &str) -> Result<String, AuthError> {
+        match &self.jwt {
+            Some(jwt) => {
+                let expires = now() + self.ttl.as_secs();
+                let token = jwt.issue(user, state.revision, expires);
+                token.ok_or(AuthError::InvalidToken)
+            }
+            None => Ok(self.issue_at(state, user, now())),
+        }
     }
 
     fn issue_at(&self, state: &AuthState, user: &str, now: u64) -> String {
@@ -43,7 +54,14 @@ impl Tokens {
     }
 
     pub(crate) fn verify(&self, state: &AuthState, token: &str) -> Result<String, AuthError> {
-        verify_at(state, token, now()).ok_or(AuthError::InvalidToken)
+        let found = match &self.jwt {
+            Some(jwt) => jwt.verify(token, now()).and_then(|claims| {
+                let known = state.users.get(&claims.username)?;
+                (claims.revision >= known.changed).then_some(claims.username)
+            }),
+            None => verify_at(state, token, now()),
+        };
+        found.ok_or(AuthError::InvalidToken)
     }
 }
 
@@ -92,6 +110,7 @@ mod tests {
         }
         let tokens = Tokens {
             ttl: Duration::from_secs(10),
+            ..Tokens::default()
         };
         let token = tokens.issue_at(&state, "a.b", 100);
         assert_eq!(verify_at(&state, &token, 109).as_deref(), Some("a.b"));

@@ -9,9 +9,12 @@ use kontiki_bolt::Writer;
 use kontiki_store::{AlarmKind, AuthState, Dump, DumpItem, Member};
 use prost::Message;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 type Database = Writer<BufWriter<File>>;
 
@@ -47,6 +50,32 @@ pub fn write(dump: Dump, peer_scheme: &str, file: File) -> Result<(File, u64), S
     let mut file = out.into_inner().map_err(|error| io(error.into_error()))?;
     file.flush().map_err(io)?;
     Ok((file, bytes))
+}
+
+/// Writes a dump and its checksum to a new file, durably.
+pub fn save(dump: Dump, peer_scheme: &str, path: &Path) -> Result<(), SnapshotError> {
+    let io = |error| SnapshotError::Io(path.display().to_string(), error);
+    let mut options = File::options();
+    // It is read once more for the checksum. Everything that the store holds is in it.
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600);
+    let (mut file, mut left) = write(dump, peer_scheme, options.open(path).map_err(io)?)?;
+    file.rewind().map_err(io)?;
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    while left > 0 {
+        let part = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(buffer.len()));
+        file.read_exact(&mut buffer[..part]).map_err(io)?;
+        digest.update(&buffer[..part]);
+        left -= part as u64;
+    }
+    file.write_all(&digest.finalize()).map_err(io)?;
+    file.sync_all().map_err(io)
 }
 
 struct Head {

@@ -1,6 +1,8 @@
 //! The façade over loopback: its own clients, and `etcdctl` where it is installed.
 
 mod auth;
+mod behaviour;
+mod client;
 mod etcdctl;
 mod gateway;
 mod golden;

@@ -2,11 +2,16 @@
 
 use super::snapshot::parse_member;
 use crate::etcd::{Compaction, EtcdConfig, ListenUrl, TlsFiles};
+use crate::snapshots::Schedule;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgAction, ValueEnum};
+use kontiki_etcd::{Jwt, Tokens};
 use kontiki_raft::{InitialMember, InitialState, Timing};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// As etcd has it.
+const JWT_TTL: Duration = Duration::from_secs(300);
 
 /// etcd's flags, each also as an environment variable (`ETCD_NAME` …).
 #[derive(clap::Args)]
@@ -108,6 +113,24 @@ pub struct Args {
     /// Refuse changes of the membership that would lose the quorum.
     #[arg(long, env = "ETCD_STRICT_RECONFIG_CHECK", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = ArgAction::Set)]
     strict_reconfig_check: bool,
+    /// How users' tokens are made: `simple`, or `jwt,sign-method=ES256,priv-key=FILE,pub-key=FILE,ttl=10m`.
+    #[arg(long, env = "ETCD_AUTH_TOKEN", default_value = "simple")]
+    auth_token: String,
+    /// Seconds that a simple token is good.
+    #[arg(long, env = "ETCD_AUTH_TOKEN_TTL", default_value_t = 86_400)]
+    auth_token_ttl: u64,
+    /// Answer reads from this member alone when there is no leader; such answers say so.
+    #[arg(long, env = "KONTIKI_STALE_READS")]
+    stale_reads: bool,
+    /// How often to save a snapshot of this member, for instance 6h; 0: never.
+    #[arg(long, env = "KONTIKI_SNAPSHOT_EVERY", default_value = "0")]
+    snapshot_every: String,
+    /// How many of these to keep.
+    #[arg(long, env = "KONTIKI_SNAPSHOT_KEEP", default_value_t = 5)]
+    snapshot_keep: usize,
+    /// Where to put them; by default the folder `snapshots` in the data directory.
+    #[arg(long, env = "KONTIKI_SNAPSHOT_DIR")]
+    snapshot_dir: Option<PathBuf>,
     /// debug, info, warn or error.
     #[arg(long, env = "ETCD_LOG_LEVEL", default_value = "info")]
     log_level: String,
@@ -180,10 +203,26 @@ impl Args {
         } else {
             self.advertise_client_urls
         };
+        let data_dir = self
+            .data_dir
+            .unwrap_or_else(|| format!("{}.etcd", self.name).into());
+        let snapshot_every = match self.snapshot_every.as_str() {
+            "0" => Duration::ZERO,
+            text => duration(text)?,
+        };
+        let snapshots = (!snapshot_every.is_zero()).then(|| Schedule {
+            dir: self
+                .snapshot_dir
+                .unwrap_or_else(|| data_dir.join("snapshots")),
+            every: snapshot_every,
+            keep: self.snapshot_keep.max(1),
+            peer_scheme: if peer_tls.is_some() { "https" } else { "http" },
+        });
         Ok(EtcdConfig {
-            data_dir: self
-                .data_dir
-                .unwrap_or_else(|| format!("{}.etcd", self.name).into()),
+            data_dir,
+            stale_reads: self.stale_reads,
+            tokens: tokens(&self.auth_token, self.auth_token_ttl)?,
+            snapshots,
             name: self.name,
             listen_clients,
             advertised_clients,
@@ -260,6 +299,42 @@ fn compaction(mode: CompactionMode, retention: &str) -> Result<Option<Compaction
         (CompactionMode::Periodic, Ok(hours)) => Compaction::Age(Duration::from_secs(hours * 3600)),
         (CompactionMode::Periodic, Err(_)) => Compaction::Age(duration(retention)?),
     }))
+}
+
+/// etcd's `--auth-token`: a kind, and after commas what it needs.
+fn tokens(text: &str, ttl_seconds: u64) -> Result<Tokens> {
+    let mut parts = text.split(',');
+    let simple = Tokens {
+        ttl: Duration::from_secs(ttl_seconds),
+        ..Tokens::default()
+    };
+    match parts.next() {
+        Some("simple") => return Ok(simple),
+        Some("jwt") => {}
+        _ => bail!("--auth-token {text:?} is neither simple nor jwt"),
+    }
+    let (mut method, mut public, mut private, mut ttl) = (None, None, None, JWT_TTL);
+    for part in parts {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        match name {
+            "sign-method" => method = Some(value),
+            "pub-key" => {
+                public = Some(std::fs::read(value).with_context(|| format!("cannot read {value}"))?)
+            }
+            "priv-key" => {
+                private =
+                    Some(std::fs::read(value).with_context(|| format!("cannot read {value}"))?)
+            }
+            "ttl" => ttl = duration(value)?,
+            _ => bail!("--auth-token jwt has no option {name:?}"),
+        }
+    }
+    let method = method.context("--auth-token jwt needs sign-method")?;
+    let jwt = Jwt::new(method, public.as_deref(), private.as_deref())?;
+    Ok(Tokens {
+        ttl,
+        jwt: Some(jwt),
+    })
 }
 
 /// `1h30m`, `90s`, `500ms`.

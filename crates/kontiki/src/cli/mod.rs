@@ -6,6 +6,7 @@ mod etcd;
 mod kubeconfig;
 mod member;
 mod pki;
+mod recover;
 mod run;
 mod snapshot;
 mod status;
@@ -56,8 +57,10 @@ enum Command {
     /// Save, check and restore snapshots of the store.
     #[command(subcommand)]
     Snapshot(snapshot::Command),
+    /// Save what survived when more than half of the members are lost for good.
+    Recover(recover::Args),
     /// Run the store alone, with etcd's flags, in etcd's place.
-    Etcd(etcd::Args),
+    Etcd(Box<etcd::Args>),
     /// Show the version.
     Version(version::Args),
     /// Print a completion script for a shell.
@@ -76,6 +79,7 @@ impl Cli {
             Command::Status(args) => args.run(),
             Command::Member(command) => command.run(),
             Command::Snapshot(command) => command.run(),
+            Command::Recover(args) => args.run(),
             Command::Etcd(args) => args.run(),
             Command::Version(args) => args.run(),
             Command::Completion(args) => args.run(),

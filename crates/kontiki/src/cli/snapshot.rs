@@ -1,12 +1,12 @@
 //! `kontiki snapshot`: the store in a file, in etcd's format.
 
 use super::endpoints::StoreArgs;
+use crate::snapshots::{Continuation, import};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use kontiki_etcd::pb::etcdserverpb::SnapshotRequest;
 use kontiki_etcd::pb::etcdserverpb::maintenance_client::MaintenanceClient;
 use kontiki_etcd::snapshot::{SnapshotError, SnapshotFile};
-use kontiki_mvcc::{ImportError, Importer, Revisions};
 use kontiki_raft::{InitialMember, ReplicatedConfig, RestorePlan};
 use kontiki_rocks::{RocksEngine, RocksOptions};
 use kontiki_store::DumpItem;
@@ -196,27 +196,15 @@ impl RestoreArgs {
             .with_context(|| format!("cannot make {}", store.state.display()))?;
         let engine = Arc::new(RocksEngine::open(&store.state, &RocksOptions::default())?);
         let status = file.status()?;
-        let head = file.head()?;
-        let revisions = Revisions {
-            compact_revision: head.compact_revision,
-            revision: status.revision,
-            bump: i64::try_from(self.bump_revision).context("the bump is too large")?,
-            mark_compacted: !self.keep_history,
-        };
-        let mut importer = Importer::new(engine, revisions)?;
-        let mut auth = head.auth;
-        if auth.enabled {
-            // The same on every member that is restored from this file, and
-            // known to nobody who does not have it.
-            auth.secret = digest.to_vec().into();
-        }
-        importer.auth(auth);
         let shown = bar(status.total_keys, "restoring");
-        file.for_each(|item| {
+        let continuation = Continuation {
+            bump: self.bump_revision,
+            keep_history: self.keep_history,
+        };
+        let position = plan.position();
+        let revision = import(&file, &status, engine, continuation, position, || {
             shown.inc(1);
-            importer.item(item).map_err(Failed::from)
         })?;
-        let revision = importer.finish(plan.position())?;
         shown.finish_and_clear();
         super::block_on(async { Ok(plan.write_log(Arc::new(FsDisk)).await?) })?;
         super::print(&format!(
@@ -227,15 +215,6 @@ impl RestoreArgs {
             plan.cluster_id()
         ))
     }
-}
-
-/// Why a restore stopped.
-#[derive(Debug, thiserror::Error)]
-enum Failed {
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    #[error(transparent)]
-    Import(#[from] ImportError),
 }
 
 #[cfg(test)]

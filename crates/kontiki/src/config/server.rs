@@ -51,6 +51,13 @@ pub struct ServerConfig {
     /// More names and addresses by which clients reach this server.
     #[serde(default)]
     pub extra_names: Vec<String>,
+    /// Snapshots of the store that each server takes by itself.
+    #[serde(default)]
+    pub snapshots: Snapshots,
+    /// Answer etcd clients' reads from this server alone when there is no leader;
+    /// such answers say so.
+    #[serde(default)]
+    pub stale_reads: bool,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -64,6 +71,28 @@ pub struct ServerAddress {
     pub name: String,
     /// Its host name or address, without a port.
     pub address: String,
+}
+
+/// When snapshots are taken, where they lie, and how many.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Snapshots {
+    /// Hours between two; 0: none are taken.
+    pub every_hours: u64,
+    /// How many are kept.
+    pub keep: usize,
+    /// The folder; by default `snapshots` in the data directory.
+    pub dir: Option<PathBuf>,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self {
+            every_hours: 12,
+            keep: 5,
+            dir: None,
+        }
+    }
 }
 
 /// What a server can run beside store and API.

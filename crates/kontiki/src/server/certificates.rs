@@ -3,7 +3,8 @@
 use crate::config::ServerConfig;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use kontiki_pki::{ClusterSecrets, Profile, ServerNames, tls};
+use kontiki_etcd::CertificateDays;
+use kontiki_pki::{ClusterSecrets, Credentials, Profile, ServerNames, tls};
 use kontiki_raft::PeerTls;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -119,6 +120,18 @@ impl Certificates {
             tls::ClientAuth::Required,
             &alpn,
         )?))
+    }
+
+    /// How long the certificate is good that etcd's clients are shown.
+    pub fn store_days(&self) -> CertificateDays {
+        let stem = self.member.stem.clone();
+        let days = move || {
+            Credentials::load(&stem)
+                .ok()?
+                .days_left(Timestamp::now())
+                .ok()
+        };
+        CertificateDays(Some(Arc::new(days)))
     }
 
     /// How the store's peers talk.

@@ -13,6 +13,7 @@ pub use store::{StoreDirs, Traces};
 
 use crate::config::{Component, ServerConfig};
 use crate::process_metrics::ProcessMetrics;
+use crate::snapshots::{self, Schedule, SnapshotMetrics};
 use access::Access;
 use anyhow::{Context, Result};
 use backend::NodeBackend;
@@ -49,6 +50,17 @@ pub async fn run(config: ServerConfig) -> Result<()> {
     result
 }
 
+fn snapshot_schedule(config: &ServerConfig) -> Schedule {
+    let snapshots = &config.snapshots;
+    let default = || config.data_dir.join("snapshots");
+    Schedule {
+        dir: snapshots.dir.clone().unwrap_or_else(default),
+        every: Duration::from_secs(snapshots.every_hours * 3600),
+        keep: snapshots.keep.max(1),
+        peer_scheme: "https",
+    }
+}
+
 async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make {}", config.data_dir.display()))?;
@@ -61,6 +73,7 @@ async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
     let metrics = Arc::new(RwLock::new(MetricsRegistry::default()));
     let mut registry = MetricsRegistry::default();
     registry.register_collector(Box::new(ProcessMetrics::default()));
+    let snapshot_metrics = SnapshotMetrics::register(&mut registry);
     let store = store::start(&config, &certificates, &mut registry).await?;
     *metrics.write() = registry;
     tracing::info!(
@@ -76,9 +89,20 @@ async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
         store.clone(),
         kontiki_etcd::Options {
             snapshot_dir: config.data_dir.clone(),
+            stale_reads: config.stale_reads,
+            certificate_days: certificates.store_days(),
             ..kontiki_etcd::Options::default()
         },
     );
+    if config.snapshots.every_hours > 0 {
+        let schedule = snapshot_schedule(&config);
+        tasks.spawn(snapshots::keep(
+            store.clone(),
+            schedule,
+            snapshot_metrics,
+            serving.clone(),
+        ));
+    }
     tasks.spawn(listener::serve(
         etcd_listener,
         certificates.etcd()?,

@@ -22,9 +22,10 @@ fn a_single_member_stands_where_an_etcd_stands() {
             r#"{"etcdserver":"3.6.0","etcdcluster":"3.6.0"}"#,
         ),
     ] {
-        let (status, body) = http(port, "GET", path, "");
+        let (head, body) = http(port, "GET", path, "");
+        let status = head.lines().next().expect("a status");
         assert_eq!(
-            (status.as_str(), body.as_str()),
+            (status, body.as_str()),
             ("HTTP/1.1 200 OK", expected),
             "{path}"
         );

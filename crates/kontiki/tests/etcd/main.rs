@@ -5,4 +5,5 @@ mod alone;
 mod certificates;
 mod members;
 mod process;
+mod quorum;
 mod snapshots;

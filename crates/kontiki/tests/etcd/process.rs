@@ -222,7 +222,7 @@ impl Ctl {
     }
 }
 
-/// Speaks HTTP/1.1; the status line and the body.
+/// Speaks HTTP/1.1; the status line with the headers, and the body.
 pub fn http(port: u16, method: &str, path: &str, body: &str) -> (String, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
     let length = body.len();
@@ -234,6 +234,5 @@ pub fn http(port: u16, method: &str, path: &str, body: &str) -> (String, String)
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
-    let status = head.lines().next().unwrap_or_default();
-    (status.to_owned(), body.to_owned())
+    (head.to_owned(), body.to_owned())
 }
