@@ -5,4 +5,5 @@
 
 pub mod cluster;
 pub mod figures;
+pub mod store;
 pub mod usage;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use kontiki_bench::cluster::{self, CLUSTER, Plan};
+use kontiki_bench::store;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +46,32 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         idle_seconds: u64,
     },
+    /// Three members of the store beside three of etcd, in turns on this
+    /// machine: throughput, latency, processor time and memory of the same work.
+    Store(StoreArgs),
+}
+
+/// The store beside etcd.
+#[derive(Args)]
+struct StoreArgs {
+    /// Length of each measured interval, in seconds.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Each workload is given to each product so many times, in turns; the median counts.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Clients of the many-client workloads.
+    #[arg(long, default_value_t = 1000)]
+    clients: usize,
+    /// Keys of the bulk load; 0 leaves it out.
+    #[arg(long, default_value_t = 1_000_000)]
+    bulk_keys: u64,
+    /// Only workloads whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// A further etcd server, to compare with as well.
+    #[arg(long)]
+    etcd: Vec<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -67,7 +94,37 @@ fn run(cli: Cli) -> Result<()> {
             };
             bench_cluster(plan, &cli.common)
         }
+        Command::Store(args) => bench_store(args, &cli.common),
     }
+}
+
+fn bench_store(args: StoreArgs, common: &Common) -> Result<()> {
+    let steps = Steps::new();
+    let debian = steps.step("etcd-server", install::etcd_server)?;
+    let plan = store::Plan {
+        kontiki: common.binary.clone(),
+        etcds: [debian].into_iter().chain(args.etcd).collect(),
+        directory: store::directory(&xtask::paths::root()),
+        interval: Duration::from_secs(args.seconds),
+        rounds: args.rounds.max(1),
+        clients: args.clients.max(1),
+        bulk_keys: args.bulk_keys,
+        only: args.only,
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = steps.step("workloads", |step| {
+        runtime.block_on(store::run(&plan, &|text| step.note(text)))
+    })?;
+    if common.json {
+        writeln!(
+            std::io::stdout(),
+            "{}",
+            serde_json::to_string_pretty(&outcome)?
+        )?;
+    } else {
+        write!(std::io::stdout(), "{}", store::table(&outcome))?;
+    }
+    Ok(())
 }
 
 fn bench_cluster(plan: Plan, common: &Common) -> Result<()> {

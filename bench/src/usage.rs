@@ -52,6 +52,33 @@ pub fn since(pid: i32, before: Sample) -> Result<Usage> {
     })
 }
 
+/// The processor time that a process has used.
+///
+/// # Errors
+/// If there is no such process.
+pub fn cpu_time(pid: i32) -> Result<Duration> {
+    Ok(sample(pid)?.cpu)
+}
+
+/// The processor time that this process has used.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn own_cpu_time() -> Result<Duration> {
+    cpu_time(std::process::id().cast_signed())
+}
+
+/// The resident memory of a process, in bytes.
+///
+/// # Errors
+/// If there is no such process.
+pub fn resident_bytes(pid: i32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("there is no process {pid}"))?;
+    let kib = kibibytes(&status, "VmRSS:").context("the process has no memory")?;
+    Ok(kib * 1024)
+}
+
 fn ticks_per_second() -> u64 {
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
     ticks

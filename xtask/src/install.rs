@@ -46,6 +46,18 @@ const TEST: [Package; 2] = [
     package("faketime", "/usr/bin/faketime"),
 ];
 
+/// The store that ours is measured beside.
+const ETCD_SERVER: [Package; 1] = [package("etcd-server", "/usr/bin/etcd")];
+
+/// Installs Debian's etcd; answers where its server is.
+///
+/// # Errors
+/// If apt fails or this is not root.
+pub fn etcd_server(step: &Step) -> Result<PathBuf> {
+    install(step, &ETCD_SERVER)?;
+    Ok(ETCD_SERVER[0].shows.into())
+}
+
 /// Installs what compiling needs.
 ///
 /// # Errors
