@@ -59,6 +59,11 @@ pub(crate) fn meta_key(slot: u8, name: &[u8], rest: &[u8]) -> Vec<u8> {
 /// lie among another's.
 pub(crate) fn versions_prefix(slot: u8, key: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(key.len() + 11);
+    put_versions_prefix(&mut out, slot, key);
+    out
+}
+
+fn put_versions_prefix(out: &mut Vec<u8>, slot: u8, key: &[u8]) {
     out.push(slot);
     for part in key.split_inclusive(|byte| *byte == 0) {
         out.extend_from_slice(part);
@@ -67,13 +72,18 @@ pub(crate) fn versions_prefix(slot: u8, key: &[u8]) -> Vec<u8> {
         }
     }
     out.extend_from_slice(&[0, 1]);
-    out
 }
 
 pub(crate) fn version_key(slot: u8, key: &[u8], revision: Revision) -> Vec<u8> {
-    let mut out = versions_prefix(slot, key);
-    out.extend_from_slice(&(!revision).to_be_bytes());
+    let mut out = Vec::with_capacity(key.len() + 11);
+    put_version_key(&mut out, slot, key, revision);
     out
+}
+
+/// Appends it, for callers that need many and keep none.
+pub(crate) fn put_version_key(out: &mut Vec<u8>, slot: u8, key: &[u8], revision: Revision) {
+    put_versions_prefix(out, slot, key);
+    out.extend_from_slice(&(!revision).to_be_bytes());
 }
 
 /// The first possible key after all versions of `key`.
@@ -226,13 +236,23 @@ impl Record {
 
     /// Kind and numbers only, without touching the value.
     pub(crate) fn peek(raw: &[u8]) -> Result<(EventKind, Revision, i64, LeaseId), EngineError> {
+        let (kind, [create_revision, version, lease], _) = Self::split(raw)?;
+        Ok((kind, create_revision, version, lease))
+    }
+
+    /// The value alone; empty for a deletion.
+    pub(crate) fn peek_value(raw: &[u8]) -> Result<&[u8], EngineError> {
+        Ok(Self::split(raw)?.2)
+    }
+
+    fn split(raw: &[u8]) -> Result<(EventKind, [i64; 3], &[u8]), EngineError> {
         let broken = |error: DecodeError| damaged("a version", error);
         let (kind, mut rest) = raw
             .split_first()
             .ok_or_else(|| damaged("a version", "it is empty"))?;
         let kind = kind_from(*kind)?;
         if kind == EventKind::Delete {
-            return Ok((kind, 0, 0, 0));
+            return Ok((kind, [0; 3], &[]));
         }
         let mut numbers = [0i64; 3];
         for number in &mut numbers {
@@ -240,7 +260,7 @@ impl Record {
             *number = value as i64;
             rest = &rest[used..];
         }
-        Ok((kind, numbers[0], numbers[1], numbers[2]))
+        Ok((kind, numbers, rest))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use kontiki_mvcc::LocalStore;
 use kontiki_store::{
-    KeyRange, Op, PutRequest, RangeRequest, Store, StoreError, TxnRequest, WatchItem, WatchRequest,
+    KeyRange, Op, PutRequest, RangeRequest, SortOrder, Store, StoreError, TxnRequest, WatchItem,
+    WatchRequest,
 };
 use std::time::Duration;
 
@@ -106,4 +107,67 @@ async fn a_stopped_store_ends_its_watches() {
     let mut watch = store.watch(WatchRequest::default()).await.expect("a watch");
     drop(store);
     assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
+async fn long_ranges_show_each_keys_newest_value_whatever_lies_between() {
+    let store = LocalStore::in_memory();
+    let mut expected: std::collections::BTreeMap<Vec<u8>, String> = Default::default();
+    // Keys that are prefixes of each other, with zero bytes, with many versions, and deleted ones.
+    for round in 0..12_usize {
+        for number in 0..80_usize {
+            let mut key = format!("k/{}", number / 4).into_bytes();
+            key.extend(std::iter::repeat_n(0, number % 4));
+            if number % 7 > round % 7 {
+                continue;
+            }
+            let value = format!("{number} in {round}");
+            let op = if (number + round) % 11 == 3 {
+                expected.remove(&key);
+                Op::DeleteRange(kontiki_store::DeleteRangeRequest {
+                    range: KeyRange::one(key),
+                    prev_kv: false,
+                })
+            } else {
+                expected.insert(key.clone(), value.clone());
+                Op::Put(PutRequest {
+                    key: key.into(),
+                    value: value.into(),
+                    ..Default::default()
+                })
+            };
+            let txn = TxnRequest {
+                success: vec![op],
+                ..Default::default()
+            };
+            store.txn(txn).await.expect("a write");
+        }
+    }
+    assert!(expected.len() > 40);
+    for limit in [0, 20, 33] {
+        for order in [SortOrder::Ascend, SortOrder::Descend] {
+            let request = RangeRequest {
+                range: KeyRange::prefix("k/"),
+                limit,
+                order,
+                ..Default::default()
+            };
+            let found = store.range(request).await.expect("a range").kvs;
+            let found: Vec<_> = found
+                .iter()
+                .map(|kv| (&kv.key[..], std::str::from_utf8(&kv.value).expect("text")))
+                .collect();
+            let mut wanted: Vec<_> = expected
+                .iter()
+                .map(|(key, value)| (&key[..], value.as_str()))
+                .collect();
+            if order == SortOrder::Descend {
+                wanted.reverse();
+            }
+            if limit > 0 {
+                wanted.truncate(usize::try_from(limit).expect("small"));
+            }
+            assert_eq!(found, wanted, "limit {limit}, {order:?}");
+        }
+    }
 }

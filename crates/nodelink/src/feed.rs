@@ -85,6 +85,9 @@ struct Selection {
     resource: GroupVersionResource,
     namespace: Option<String>,
     field_selector: String,
+    /// Whether a view without it is worse than none: a proxy that knows no
+    /// Service would take every rule away.
+    required: bool,
 }
 
 impl Selection {
@@ -93,6 +96,7 @@ impl Selection {
             resource,
             namespace: None,
             field_selector: String::new(),
+            required: true,
         }
     }
 
@@ -102,6 +106,7 @@ impl Selection {
             resource: resource.clone(),
             namespace: Some(namespace.to_owned()),
             field_selector: format!("metadata.name={name}"),
+            required: false,
         }
     }
 
@@ -129,6 +134,9 @@ enum Change {
 trait Listener: Send {
     /// Answers false when the node is gone.
     fn tell(&mut self, change: Change) -> impl Future<Output = bool> + Send;
+
+    /// The selection may not be seen, at least for now: nobody waits for it.
+    fn refused(&mut self) {}
 }
 
 /// Passes changes on as they are.
@@ -148,6 +156,10 @@ impl Listener for Direct {
                 true
             }
         }
+    }
+
+    fn refused(&mut self) {
+        self.pending = None;
     }
 }
 
@@ -196,6 +208,9 @@ impl Follower {
                 Err(status) => {
                     let resource = &self.selection.resource.resource;
                     tracing::debug!(%resource, %status, "a node's watch failed, will try again");
+                    if !self.selection.required && matches!(status.code, 403 | 404) {
+                        listener.refused();
+                    }
                 }
             }
             if self.out.is_closed() {
@@ -320,6 +335,7 @@ impl PodFeed {
             resource: resources::PODS,
             namespace: None,
             field_selector: format!("spec.nodeName={node}"),
+            required: true,
         };
         // The follower is told that the node holds nothing: what a known pod
         // refers to must be followed again, even if the pod itself is not sent.
@@ -394,5 +410,81 @@ impl PodFeed {
             task.abort();
             send_delete(&self.out, &reference.0.resource, reference.1.clone()).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream;
+    use kontiki_client::{ApiRequest, ApiResponse, WatchStream};
+    use parking_lot::Mutex;
+    use serde_json::json;
+
+    /// Has pods, nothing else, and shows no `ConfigMap` to anybody.
+    struct Pods {
+        pods: Vec<Arc<Object>>,
+        refused: Mutex<Vec<String>>,
+    }
+
+    #[async_trait::async_trait]
+    impl Api for Pods {
+        async fn call(&self, _: ApiRequest) -> Result<ApiResponse, Status> {
+            Err(Status::internal("only watches are served"))
+        }
+
+        async fn watch(&self, params: WatchParams) -> Result<WatchStream, Status> {
+            if params.resource == resources::CONFIG_MAPS {
+                self.refused.lock().push(params.field_selector);
+                return Err(Status::forbidden("", "configmaps", "", "no relationship"));
+            }
+            let pods = match params.resource == resources::PODS {
+                true => self.pods.clone(),
+                false => Vec::new(),
+            };
+            let end = WatchEvent::Bookmark {
+                resource_version: "9".to_owned(),
+                initial_events_end: true,
+            };
+            let events = pods.into_iter().map(WatchEvent::Added).chain([end]).map(Ok);
+            Ok(stream::iter(events).chain(stream::pending()).boxed())
+        }
+    }
+
+    fn pod(name: &str, phase: &str) -> Arc<Object> {
+        let tree = json!({
+            "metadata": {"name": name, "namespace": "n", "resourceVersion": "7"},
+            "spec": {"volumes": [{"configMap": {"name": format!("of-{name}")}}]},
+            "status": {"phase": phase},
+        });
+        Arc::new(Object::from_value(tree).expect("a map"))
+    }
+
+    #[tokio::test]
+    async fn a_view_is_complete_although_something_in_it_may_not_be_seen() {
+        let api = Arc::new(Pods {
+            pods: vec![
+                pod("done", "Succeeded"),
+                pod("failed", "Failed"),
+                pod("runs", "Running"),
+            ],
+            refused: Mutex::default(),
+        });
+        let (out, mut told) = mpsc::channel(16);
+        let feeding = tokio::spawn(feed(api.clone(), api.clone(), "n1".into(), Vec::new(), out));
+        let mut pods = 0;
+        loop {
+            match told.recv().await.expect("the feed goes on") {
+                Down::Synced(_) => break,
+                Down::Upsert(_) => pods += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(pods, 3);
+        // What finished pods refer to is not even asked for.
+        let mut refused = api.refused.lock().clone();
+        refused.dedup();
+        assert_eq!(refused, ["metadata.name=of-runs"]);
+        feeding.abort();
     }
 }

@@ -141,10 +141,17 @@ pub(crate) const RESOURCES: [&str; 6] = [
     "nodes",
 ];
 
-/// The objects a pod refers to, as `(resource, namespace/name)`, that its node must be given.
+/// The objects a pod refers to, as `(resource, namespace/name)`, that its node must be
+/// given. A finished pod needs nothing any more, and its node may not see it.
 #[must_use]
 pub(crate) fn references(pod: &Object) -> HashSet<(GroupVersionResource, String)> {
     let mut found = HashSet::new();
+    if matches!(
+        pod.str_at(&["status", "phase"]),
+        Some("Succeeded" | "Failed")
+    ) {
+        return found;
+    }
     if let Some(spec) = pod.tree().get("spec") {
         collect(spec, pod.namespace(), &mut found);
     }

@@ -7,7 +7,7 @@ use crate::check::check_range;
 use crate::engine::{Engine, EngineError, Space};
 use crate::index::{Key, KeyIndex, KeyMeta};
 use crate::layout::{self, Record};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kontiki_store::{
     EventKind, KeyValue, Op, RangeRequest, RangeResponse, Revision, SortKey, SortOrder, StoreError,
     TxnRequest, TxnResponse,
@@ -16,6 +16,8 @@ use std::cmp::Ordering;
 
 /// Values fetched from the engine in one call.
 const FETCH_MAX: usize = 512;
+/// From so many values on one pass of a cursor costs less than single reads.
+const SCAN_MIN: usize = 16;
 /// Older or newer versions of a key that are stepped over one by one before
 /// the cursor is sent past them.
 const STEPS_MAX: usize = 8;
@@ -68,6 +70,9 @@ pub(crate) fn engine_values(
     slot: u8,
     wanted: &[(&[u8], Revision)],
 ) -> Result<Vec<Bytes>, EngineError> {
+    if wanted.len() >= SCAN_MIN && wanted.is_sorted_by(|a, b| a.0 < b.0) {
+        return scanned_values(engine, slot, wanted);
+    }
     let mut values = Vec::with_capacity(wanted.len());
     for wanted in wanted.chunks(FETCH_MAX) {
         let keys: Vec<_> = wanted
@@ -76,6 +81,37 @@ pub(crate) fn engine_values(
             .collect();
         for (raw, (key, revision)) in engine.get_many(Space::Keys, &keys)?.into_iter().zip(wanted) {
             values.push(Record::decode(raw.ok_or_else(|| missing(key, *revision))?)?.value);
+        }
+    }
+    Ok(values)
+}
+
+/// The same by one pass over the versions, whose order is that of the keys.
+fn scanned_values(
+    engine: &dyn Engine,
+    slot: u8,
+    wanted: &[(&[u8], Revision)],
+) -> Result<Vec<Bytes>, EngineError> {
+    let Some((last, _)) = wanted.last() else {
+        return Ok(Vec::new());
+    };
+    let view = engine.view()?;
+    let mut cursor = view.cursor(Space::Keys, &layout::after_versions(slot, last))?;
+    let mut values = Vec::with_capacity(wanted.len());
+    let mut target = Vec::new();
+    for (key, revision) in wanted {
+        target.clear();
+        layout::put_version_key(&mut target, slot, key, *revision);
+        if values.is_empty() {
+            cursor.seek(&target)?;
+        } else {
+            step_to(&mut *cursor, &target)?;
+        }
+        match cursor.item() {
+            Some((raw, record)) if raw == target => {
+                values.push(Bytes::copy_from_slice(Record::peek_value(record)?));
+            }
+            _ => return Err(missing(key, *revision)),
         }
     }
     Ok(values)
@@ -239,10 +275,16 @@ fn respond(
             .collect();
         source.values(&wanted)?
     };
+    // All keys share one allocation; they are no longer kept than the answer is.
+    let mut keys = BytesMut::with_capacity(metas.iter().map(|(key, _)| key.len()).sum());
+    metas
+        .iter()
+        .for_each(|(key, _)| keys.extend_from_slice(key));
+    let mut keys = keys.freeze();
     let kvs = metas
         .iter()
         .zip(values)
-        .map(|((key, meta), value)| key_value(Bytes::copy_from_slice(key), *meta, value))
+        .map(|((key, meta), value)| key_value(keys.split_to(key.len()), *meta, value))
         .collect();
     Ok(RangeResponse {
         kvs,
