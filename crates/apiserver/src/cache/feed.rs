@@ -9,23 +9,32 @@ use kontiki_store::{
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long to wait before the store is asked again after an error.
 const RETRY: Duration = Duration::from_millis(200);
+/// The same error again is news only if the feed held at least this long.
+const NEWS_AFTER: Duration = Duration::from_secs(5);
 
 impl WatchCache {
     /// Keeps the cache up to date until `cancel`.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         let mut first = true;
+        let mut told = None;
         while !cancel.is_cancelled() {
+            let began = Instant::now();
             let outcome = tokio::select! {
                 () = cancel.cancelled() => return,
                 outcome = self.follow(first) => outcome,
             };
             first = first && !self.is_ready();
             if let Err(error) = outcome {
-                tracing::warn!(%error, "the watch cache lost the store's feed; it starts over");
+                // Without a leader this comes five times a second.
+                if told.as_ref() != Some(&error) || began.elapsed() >= NEWS_AFTER {
+                    tracing::warn!(%error, "the watch cache lost the store's feed; it starts over");
+                }
+                told = Some(error);
             }
             tokio::select! {
                 () = cancel.cancelled() => return,
