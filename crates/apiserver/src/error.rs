@@ -48,7 +48,15 @@ pub fn from_codec(error: &CodecError, key: &str) -> Status {
 #[must_use]
 pub fn invalid(kind: &Kind, name: &str, errors: FieldErrors) -> Status {
     let causes: Vec<Cause> = errors.into_iter().map(Cause::from).collect();
-    Status::invalid(&kind.group, &kind.kind, name, causes)
+    // The group is that of the stored form: events are core's.
+    let group = match (&kind.storage, &kind.conversion) {
+        (Some(storage), Some(_)) => storage
+            .api_version
+            .split_once('/')
+            .map_or("", |(group, _)| group),
+        _ => &kind.group,
+    };
+    Status::invalid(group, &kind.kind, name, causes)
 }
 
 /// Credentials that were not accepted.

@@ -1,4 +1,5 @@
 //! The kinds of the group `batch`.
 
 pub(crate) mod cron_job;
+mod failure_policy;
 pub(crate) mod job;

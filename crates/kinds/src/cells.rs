@@ -7,8 +7,6 @@ use kontiki_object::{LabelSelector, Value, time};
 use std::collections::BTreeSet;
 
 const NONE: &str = "<none>";
-/// Longer addresses of load balancers are cut.
-const BALANCER_WIDTH: usize = 16;
 /// Further endpoints are only counted.
 const ENDPOINTS_SHOWN: usize = 3;
 
@@ -108,6 +106,82 @@ fn is_terminating(o: &Tree) -> bool {
     !text_at(o, &["metadata", "deletionTimestamp"]).is_empty()
 }
 
+/// The status of a condition, or another text if it is not told.
+pub(crate) fn condition_status(o: &Tree, kind: &str, other: &str) -> Value {
+    let conditions = list_at(o, &["status", "conditions"]);
+    let found = conditions
+        .iter()
+        .filter_map(Value::as_object)
+        .find(|condition| text(condition, "type") == kind);
+    found
+        .map_or(other, |condition| text(condition, "status"))
+        .into()
+}
+
+/// How many metrics are told one by one.
+const METRICS_SHOWN: usize = 2;
+
+/// What a metric is, of what an autoscaler shall keep it at.
+fn metric_target(spec: &Value, status: Option<&Value>) -> String {
+    const UNKNOWN: &str = "<unknown>";
+    let kind = spec["type"].as_str().unwrap_or_default();
+    let source = match kind {
+        "External" => "external",
+        "Pods" => "pods",
+        "Object" => "object",
+        "Resource" => "resource",
+        "ContainerResource" => "containerResource",
+        _ => return "<unknown type>".to_owned(),
+    };
+    let (target, now) = (
+        &spec[source]["target"],
+        status.map(|status| &status[source]["current"]),
+    );
+    let amount = |field: &str| {
+        let now = now.and_then(|now| now[field].as_str()).unwrap_or(UNKNOWN);
+        Some(format!("{now}/{}", target[field].as_str()?))
+    };
+    match kind {
+        "Resource" | "ContainerResource" => {
+            let name = spec[source]["name"].as_str().unwrap_or_default();
+            if let Some(amount) = amount("averageValue") {
+                return format!("{name}: {amount}");
+            }
+            let percent = |side: Option<&Value>| {
+                let share = side.and_then(|side| side["averageUtilization"].as_i64());
+                share.map(|share| format!("{share}%"))
+            };
+            let now = percent(now).unwrap_or_else(|| UNKNOWN.to_owned());
+            let wanted = percent(Some(target)).unwrap_or_else(|| "<auto>".to_owned());
+            format!("{name}: {now}/{wanted}")
+        }
+        "Pods" => amount("averageValue").unwrap_or_default(),
+        _ => match amount("averageValue") {
+            Some(average) => format!("{average} (avg)"),
+            None => amount("value").unwrap_or_default(),
+        },
+    }
+}
+
+/// What an autoscaler goes by.
+pub(crate) fn metric_targets(o: &Tree) -> Value {
+    let specs = list_at(o, &["spec", "metrics"]);
+    if specs.is_empty() {
+        return NONE.into();
+    }
+    let now = list_at(o, &["status", "currentMetrics"]);
+    let all: Vec<String> = specs
+        .iter()
+        .enumerate()
+        .map(|(at, spec)| metric_target(spec, now.get(at)))
+        .collect();
+    match all.len().saturating_sub(METRICS_SHOWN) {
+        0 => all.join(", "),
+        more => format!("{} + {more} more...", all[..METRICS_SHOWN].join(", ")),
+    }
+    .into()
+}
+
 /// How a job is.
 pub(crate) fn job_status(o: &Tree) -> Value {
     let by = |kind: &'static str, shown: &'static str| has_condition(o, kind).then_some(shown);
@@ -168,11 +242,7 @@ pub(crate) fn external_ip(o: &Tree) -> Value {
     match text_at(o, &["spec", "type"]) {
         "ClusterIP" | "NodePort" => or_none(&external.join(",")),
         "LoadBalancer" => {
-            let mut shown = addresses(o).join(",");
-            if shown.len() > BALANCER_WIDTH && shown.is_ascii() {
-                shown.truncate(BALANCER_WIDTH - 3);
-                shown.push_str("...");
-            }
+            let shown = addresses(o).join(",");
             let all: Vec<&str> = std::iter::once(&*shown)
                 .filter(|shown| !shown.is_empty())
                 .chain(external)

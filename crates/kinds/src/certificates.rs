@@ -1,3 +1,4 @@
 //! The kinds of the group `certificates.k8s.io`.
 
 pub(crate) mod certificate_signing_request;
+mod checks;

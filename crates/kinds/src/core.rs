@@ -16,6 +16,7 @@ pub(crate) mod pod_cells;
 pub(crate) mod pod_defaults;
 pub(crate) mod pod_template;
 pub(crate) mod pod_validate;
+mod pod_warnings;
 pub(crate) mod qos;
 pub(crate) mod replication_controller;
 pub(crate) mod resource_quota;

@@ -21,7 +21,7 @@ pub fn before_create(
     object: &mut Tree,
 ) -> Result<Vec<String>, FieldErrors> {
     let strategy = &kind.strategy;
-    if strategy.counts_generation() {
+    if strategy.starts_generation() {
         set_metadata(object, "generation", 1.into());
     }
     strategy.prepare_for_create(context, object);

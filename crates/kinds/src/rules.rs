@@ -21,10 +21,18 @@ pub(crate) struct Rules {
     pub generation: &'static [&'static str],
     /// Further annotation changes count as well (Deployments).
     pub generation_annotations: bool,
+    /// Changes of what callers say in the metadata count as well (EndpointSlices).
+    pub generation_metadata: bool,
+    /// Only the first change starts to count (CSIDrivers).
+    pub starts_uncounted: bool,
     /// Runs after the status is removed.
     pub create: fn(&Context<'_>, &mut Tree),
     /// Runs after the status is kept.
     pub update: fn(&Context<'_>, &mut Tree, &Tree),
+    /// A write of the status (or of another part) leaves the metadata alone.
+    pub parts_keep_metadata: bool,
+    /// Top-level fields of which writers own nothing (CSRs).
+    pub unowned: &'static [&'static str],
     /// Runs after all but the status is kept.
     pub update_status: fn(&Context<'_>, &mut Tree, &Tree),
     /// For subresources beside `status`.
@@ -63,8 +71,12 @@ impl Rules {
         name: names::dns_subdomain,
         generation: &[],
         generation_annotations: false,
+        generation_metadata: false,
+        starts_uncounted: false,
         create: |_, _| {},
         update: |_, _, _| {},
+        parts_keep_metadata: false,
+        unowned: &[],
         update_status: |_, _, _| {},
         update_subresource: |_, _, _, _| {},
         keeps_status: false,
@@ -88,7 +100,39 @@ impl Rules {
     }
 }
 
+/// The metadata without what the server writes about each change.
+fn callers_metadata(object: &Tree) -> Tree {
+    let metadata = object.get("metadata").and_then(Value::as_object);
+    let mut metadata = metadata.cloned().unwrap_or_default();
+    for field in ["generation", "managedFields", "resourceVersion"] {
+        metadata.remove(field);
+    }
+    metadata
+}
+
+/// What callers say in the metadata stays as it was.
+fn keep_metadata(new: &mut Tree, old: &Tree) {
+    let former = old.get("metadata").and_then(Value::as_object);
+    let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        match former.and_then(|former| former.get(field)) {
+            Some(value) => metadata.insert(field.to_owned(), value.clone()),
+            None => metadata.remove(field),
+        };
+    }
+}
+
 impl Strategy for Rules {
+    fn unowned_fields(&self, subresource: &str) -> Vec<&'static str> {
+        let mut fields = self.unowned.to_vec();
+        if self.parts_keep_metadata && !subresource.is_empty() {
+            fields.push("metadata");
+        }
+        fields
+    }
+
     fn name_rule(&self) -> NameRule {
         self.name
     }
@@ -97,10 +141,17 @@ impl Strategy for Rules {
         !self.generation.is_empty()
     }
 
+    fn starts_generation(&self) -> bool {
+        self.counts_generation() && !self.starts_uncounted
+    }
+
     fn changes_generation(&self, new: &Tree, old: &Tree) -> bool {
         let annotations =
             |tree: &Tree| -> Option<Value> { tree.get("metadata")?.get("annotations").cloned() };
         if self.generation_annotations && annotations(new) != annotations(old) {
+            return true;
+        }
+        if self.generation_metadata && callers_metadata(new) != callers_metadata(old) {
             return true;
         }
         let differs = |field: &str| !meta::same(new.get(field), old.get(field));
@@ -128,6 +179,9 @@ impl Strategy for Rules {
 
     fn prepare_for_status_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
         Plain.prepare_for_status_update(context, new, old);
+        if self.parts_keep_metadata {
+            keep_metadata(new, old);
+        }
         (self.update_status)(context, new, old);
     }
 
@@ -139,6 +193,9 @@ impl Strategy for Rules {
         old: &Tree,
     ) {
         (self.update_subresource)(subresource, context, new, old);
+        if self.parts_keep_metadata {
+            keep_metadata(new, old);
+        }
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Tree) -> FieldErrors {

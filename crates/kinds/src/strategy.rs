@@ -86,6 +86,18 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// Whether a new object's generation is 1, and not absent until it changes.
+    fn starts_generation(&self) -> bool {
+        self.counts_generation()
+    }
+
+    /// Top-level fields of which a writer of the object, or of one of its parts,
+    /// owns nothing, beside the status and the spec respectively.
+    fn unowned_fields(&self, subresource: &str) -> Vec<&'static str> {
+        let _ = subresource;
+        Vec::new()
+    }
+
     /// Whether an update changes what the object wishes for; asked after
     /// [`Strategy::prepare_for_update`], only if generations are counted.
     fn changes_generation(&self, new: &Tree, old: &Tree) -> bool {

@@ -84,6 +84,13 @@ impl Column {
         })
     }
 
+    /// The same column, whose cells name objects.
+    #[must_use]
+    pub fn naming(mut self) -> Self {
+        self.format = Text::Borrowed("name");
+        self
+    }
+
     /// The same column, shown with `-o wide` only.
     #[must_use]
     pub fn wide(mut self) -> Self {

@@ -164,6 +164,18 @@ enum Scale {
     Two(u32),
 }
 
+/// A suffix that is none: letters that suffixes consist of and a number, or
+/// something else altogether.
+fn refusal(suffix: &str) -> QuantityError {
+    let rest = suffix.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
+    let rest = rest.strip_prefix(['-', '+']).unwrap_or(rest);
+    if rest.bytes().all(|byte| byte.is_ascii_digit()) {
+        QuantityError::Suffix
+    } else {
+        QuantityError::Format
+    }
+}
+
 impl Scale {
     fn parse(suffix: &str) -> Result<Self, QuantityError> {
         if let Some((_, exponent)) = DECIMAL.iter().find(|(name, _)| *name == suffix) {
@@ -177,7 +189,7 @@ impl Scale {
         }
         let exponent = suffix
             .strip_prefix(['e', 'E'])
-            .ok_or(QuantityError::Suffix)?;
+            .ok_or_else(|| refusal(suffix))?;
         let exponent: i32 = exponent.parse().map_err(|_| QuantityError::Suffix)?;
         Ok(Self::Ten {
             exponent: exponent.clamp(-100, 100),

@@ -21,6 +21,8 @@ impl Plugin for StorageObjectInUseProtection {
             "kubernetes.io/pv-protection"
         } else if attributes.is_for("", "persistentvolumeclaims") {
             "kubernetes.io/pvc-protection"
+        } else if attributes.is_for("storage.k8s.io", "volumeattributesclasses") {
+            "kubernetes.io/vac-protection"
         } else {
             return Ok(());
         };

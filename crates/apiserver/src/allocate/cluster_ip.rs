@@ -2,16 +2,20 @@
 
 use super::{Allocator, has_address, invalid, spec, text};
 use crate::codec;
-use crate::registry::{Guard, Registry, Target};
+use crate::registry::{Guard, Registry, RequestContext, Target, WriteOptions, note_creation};
 use ipnet::IpNet;
 use jiff::Timestamp;
-use kontiki_kinds::Tree;
+use kontiki_auth::UserInfo;
+use kontiki_kinds::{Kind, Tree};
 use kontiki_object::{Status, Value, time};
 use kontiki_store::{DeleteRangeRequest, KeyRange, Op, PutRequest};
 use rand::Rng as _;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
+/// Who writes these objects.
+const SERVER: &str = "kube-apiserver";
 const PREFIX: &str = "/registry/ipaddresses";
 /// How many addresses are tried before the range counts as full.
 const TRIES_MAX: u128 = 1 << 16;
@@ -66,7 +70,9 @@ fn free(registry: &Registry, net: IpNet) -> Option<IpAddr> {
         .find(|address| !is_taken(registry, *address))
 }
 
-fn object(target: &Target, address: IpAddr) -> Tree {
+/// The object that holds an address for a service, as the server itself makes it.
+fn object(kind: &Kind, target: &Target, address: IpAddr) -> Tree {
+    let now = Timestamp::now();
     let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
     let value = json!({
         "apiVersion": "networking.k8s.io/v1",
@@ -74,21 +80,27 @@ fn object(target: &Target, address: IpAddr) -> Tree {
         "metadata": {
             "name": address.to_string(),
             "uid": uuid::Uuid::new_v4().to_string(),
-            "creationTimestamp": time::format(Timestamp::now()),
+            "creationTimestamp": time::format(now),
             "labels": {
                 "ipaddress.kubernetes.io/ip-family": family,
                 "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
             },
         },
         "spec": {"parentRef": {
-            "group": "", "resource": "services",
+            "resource": "services",
             "namespace": target.namespace, "name": target.name,
         }},
     });
-    match value {
-        Value::Object(tree) => tree,
-        _ => Tree::new(),
-    }
+    let Value::Object(mut tree) = value else {
+        return Tree::new();
+    };
+    let context = RequestContext::new(Arc::new(UserInfo::new(SERVER, &[])), now);
+    let options = WriteOptions {
+        field_manager: SERVER.to_owned(),
+        ..WriteOptions::default()
+    };
+    note_creation(kind, &context, &options, &mut tree, "");
+    tree
 }
 
 fn addresses(tree: &Tree) -> Vec<String> {
@@ -196,7 +208,7 @@ impl Allocator {
         Ok(Guard {
             op: Op::Put(PutRequest {
                 key: key.clone().into(),
-                value: codec::encode(&kind, object(target, address)),
+                value: codec::encode(&kind, object(&kind, target, address)),
                 ..PutRequest::default()
             }),
             key,

@@ -41,7 +41,7 @@ pub fn write(
         "Strict" => FieldValidation::Strict,
         other => {
             let path = Path::new("fieldValidation");
-            let supported = ["Ignore", "Warn", "Strict"];
+            let supported = ["", "Ignore", "Strict", "Warn"];
             errors.push(FieldError::not_supported(&path, other, &supported));
             FieldValidation::Warn
         }

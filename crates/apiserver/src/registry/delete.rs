@@ -142,20 +142,26 @@ impl Delete<'_> {
         if let Some(uid) = &wanted.uid
             && uid != object.uid()
         {
-            return Err(self.target.conflict(&format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            return Err(self.other_object(&format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
                 object.uid()
             )));
         }
         if let Some(version) = &wanted.resource_version
             && *version != existing.revision.to_string()
         {
-            return Err(self.target.conflict(&format!(
-                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+            return Err(self.other_object(&format!(
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). The object might have been modified",
                 existing.revision
             )));
         }
         Ok(())
+    }
+
+    /// 409; upstream names the kind here, not the resource.
+    fn other_object(&self, why: &str) -> Status {
+        let kind = &self.target.kind;
+        Status::conflict(&kind.group, &kind.kind, &self.target.name, why)
     }
 
     fn mark(&self, existing: &Stored, tree: &mut Tree) -> Marked {

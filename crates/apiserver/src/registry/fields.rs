@@ -11,12 +11,16 @@ use kontiki_patch::ssa::{self, ApplyError, Writer};
 
 /// What a write to the object or to one of its parts cannot set.
 fn reset(kind: &Kind, subresource: &str) -> FieldSet {
+    let mut fields = kind.strategy.unowned_fields(subresource);
     match subresource {
-        "" if kind.subresource("status").is_some() => FieldSet::of_members(&[&["status"]]),
-        "" => FieldSet::new(),
-        _ if kind.custom.is_some() => FieldSet::of_members(&[&["spec"], &["metadata"]]),
-        _ => FieldSet::of_members(&[&["spec"]]),
+        "" if kind.subresource("status").is_some() => fields.push("status"),
+        "" => {}
+        _ if kind.custom.is_some() => fields.extend(["spec", "metadata"]),
+        _ => fields.push("spec"),
     }
+    let members: Vec<[&str; 1]> = fields.into_iter().map(|field| [field]).collect();
+    let members: Vec<&[&str]> = members.iter().map(<[_; 1]>::as_slice).collect();
+    FieldSet::of_members(&members)
 }
 
 fn with_writer<T>(
@@ -29,7 +33,7 @@ fn with_writer<T>(
     let now = time::format(context.now);
     let api_version = kind.api_version();
     let reset = match subresource {
-        "" | "status" => reset(kind, subresource),
+        "" | "status" | "approval" => reset(kind, subresource),
         _ => FieldSet::new(),
     };
     work(Writer {

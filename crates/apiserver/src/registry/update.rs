@@ -102,15 +102,20 @@ pub(super) fn check_version(target: &Target, wish: &Tree, existing: &Stored) -> 
             Value::from(0),
             "must be specified for an update",
         );
-        return Err(error::invalid(&target.kind, &target.name, vec![complaint]));
+        // Upstream names the resource here, not the kind.
+        let kind = &target.kind;
+        return Err(Status::invalid(
+            &kind.group,
+            &kind.plural,
+            &target.name,
+            vec![complaint.into()],
+        ));
     }
     if version == existing.revision.to_string() {
         return Ok(());
     }
     if version.parse::<u64>().is_err() {
-        let text = format!(
-            "resourceVersion: Invalid value: \"{version}\": strconv.ParseUint: parsing \"{version}\": invalid syntax"
-        );
+        let text = format!("strconv.ParseUint: parsing \"{version}\": invalid syntax");
         return Err(Status::failure(500, "", text));
     }
     Err(target.modified())

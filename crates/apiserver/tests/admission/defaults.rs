@@ -244,18 +244,25 @@ async fn certificates_are_approved_and_signed_by_whom_the_signer_trusts() {
     let write = certificates(&["update"], &parts, &[]);
     let act = certificates(&["approve", "sign"], &["signers"], &["kubernetes.io/*"]);
     world.grant(&[("without", json!([write])), ("with", json!([write, act]))]);
-    let mut approved = made.to_value();
-    approved["status"] = json!({"conditions": [
-        {"type": "Approved", "status": "True", "reason": "r", "message": "m"},
-    ]});
+    let with_condition = |kind: &str| {
+        let mut object = made.to_value();
+        object["status"] = json!({"conditions": [
+            {"type": kind, "status": "True", "reason": "r", "message": "m"},
+        ]});
+        object
+    };
+    let (approved, failed) = (with_condition("Approved"), with_condition("Failed"));
     let update = async |name: &str, part: &'static str, body: &Value| {
         let user = world.user(&UserInfo::new(name, &[]));
         let target = user.0.resource(&crate::world::resource(path));
         target.update_sub("a", part, body.clone()).await
     };
-    for (part, verb) in [("approval", "approve"), ("status", "sign")] {
+    for (part, verb, body) in [
+        ("approval", "approve", &approved),
+        ("status", "sign", &failed),
+    ] {
         assert_eq!(
-            refusal(update("without", part, &approved).await),
+            refusal(update("without", part, body).await),
             format!(
                 "certificatesigningrequests.certificates.k8s.io \"a\" is forbidden: user not permitted to {verb} requests with signerName \"kubernetes.io/kube-apiserver-client\""
             )

@@ -7,9 +7,11 @@ use crate::core::pod_defaults;
 use crate::core::pod_validate;
 use crate::field::{FieldError, FieldErrors, Path};
 use crate::kind::texts;
+use crate::meta;
 use crate::rules::Rules;
+use crate::strategy::Context;
 use crate::table::Column;
-use crate::tree::{at, default, make, map, number_at, text};
+use crate::tree::{at, default, make, map, number_at, text, text_at};
 use crate::{Kind, Subresource};
 
 pub(crate) fn kind() -> Kind {
@@ -22,6 +24,8 @@ pub(crate) fn kind() -> Kind {
             validate,
             validate_update: super::keeps_selector,
             generation: &["spec"],
+            create,
+            update,
             ..Rules::PLAIN
         }
         .strategy(),
@@ -30,7 +34,30 @@ pub(crate) fn kind() -> Kind {
     }
 }
 
+/// Counts the templates that there were. Nobody goes by it any more, but it is
+/// still told.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn create(_: &Context<'_>, object: &mut Tree) {
+    set_template_generation(object, 1);
+}
+
+fn update(_: &Context<'_>, new: &mut Tree, old: &Tree) {
+    let path = ["metadata", "annotations", TEMPLATE_GENERATION];
+    let generation = text_at(old, &path).parse::<i64>().unwrap_or_default();
+    let template = |object| at(object, &["spec", "template"]);
+    let has_changed = !meta::same(template(new), template(old));
+    set_template_generation(new, generation + i64::from(has_changed));
+}
+
+fn set_template_generation(object: &mut Tree, generation: i64) {
+    let annotations = make(make(object, "metadata"), "annotations");
+    annotations.insert(TEMPLATE_GENERATION.into(), generation.to_string().into());
+}
+
 fn defaults(object: &mut Tree) {
+    let annotations = make(make(object, "metadata"), "annotations");
+    default(annotations, TEMPLATE_GENERATION, "0");
     let spec = make(object, "spec");
     default(spec, "revisionHistoryLimit", 10);
     let strategy = make(spec, "updateStrategy");

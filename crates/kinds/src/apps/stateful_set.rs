@@ -6,6 +6,7 @@ use crate::check;
 use crate::core::pod_defaults;
 use crate::core::pod_validate;
 use crate::field::{FieldError, FieldErrors, Path};
+use crate::go_form;
 use crate::kind::texts;
 use crate::meta;
 use crate::names;
@@ -124,7 +125,20 @@ fn validate(object: &Tree) -> FieldErrors {
                 why,
             ));
         }
-        if let Some(rolling) = map(strategy, "rollingUpdate") {
+        if let Some(rolling) = map(strategy, "rollingUpdate")
+            && kind == "OnDelete"
+        {
+            let shown = go_form::shown(
+                "io.k8s.api.apps.v1.RollingUpdateStatefulSetStrategy",
+                rolling,
+            );
+            let why = "only allowed for updateStrategy 'RollingUpdate'";
+            errors.push(FieldError::invalid_shown(
+                &at.child("rollingUpdate"),
+                shown,
+                why,
+            ));
+        } else if let Some(rolling) = map(strategy, "rollingUpdate") {
             check::not_negative(
                 &mut errors,
                 rolling,

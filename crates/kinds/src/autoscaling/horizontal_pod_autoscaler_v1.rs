@@ -1,6 +1,7 @@
 //! `autoscaling/v1` `HorizontalPodAutoscaler`.
 
 use crate::Tree;
+use crate::go_form;
 use crate::kind::Conversion;
 use crate::kind::texts;
 use crate::tree::{default, make, map_mut};
@@ -35,6 +36,7 @@ pub(crate) fn kind() -> Kind {
 
 const OTHER_METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+const BEHAVIOR_TYPE: &str = "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerBehavior";
 
 fn defaults(object: &mut Tree) {
     default(make(object, "spec"), "minReplicas", 1);
@@ -57,6 +59,23 @@ fn take_annotation(object: &mut Tree, key: &str) -> Option<Value> {
     serde_json::from_str(text.as_str()?).ok()
 }
 
+/// From the server's own form, with Go's names of fields, to the API's.
+fn as_api(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members = members.into_iter().filter(|(_, value)| !value.is_null());
+            let renamed = members.map(|(name, value)| {
+                let mut letters = name.chars();
+                let first = letters.next().map(|first| first.to_ascii_lowercase());
+                (first.into_iter().chain(letters).collect(), as_api(value))
+            });
+            Value::Object(renamed.collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(as_api).collect()),
+        other => other,
+    }
+}
+
 fn put_annotation(object: &mut Tree, key: &str, value: &Value) {
     make(make(object, "metadata"), "annotations").insert(key.to_owned(), value.to_string().into());
 }
@@ -65,7 +84,7 @@ fn put_annotation(object: &mut Tree, key: &str, value: &Value) {
 fn to_stored(object: &mut Tree) {
     object.insert("apiVersion".into(), "autoscaling/v2".into());
     let others = take_annotation(object, OTHER_METRICS);
-    let behavior = take_annotation(object, BEHAVIOR);
+    let behavior = take_annotation(object, BEHAVIOR).map(as_api);
     let spec = make(object, "spec");
     let mut metrics = Vec::new();
     if let Some(share) = spec.remove("targetCPUUtilizationPercentage") {
@@ -108,12 +127,14 @@ fn from_stored(object: &mut Tree) {
             put_annotation(object, OTHER_METRICS, &others.into());
         }
     }
-    if let Some(behavior) = behavior {
-        put_annotation(object, BEHAVIOR, &behavior);
+    if let Some(Value::Object(behavior)) = behavior {
+        let shown = go_form::shown(BEHAVIOR_TYPE, &behavior);
+        make(make(object, "metadata"), "annotations").insert(BEHAVIOR.into(), shown.into());
     }
-    let Some(status) = map_mut(object, "status") else {
-        return;
-    };
+    let status = make(object, "status");
+    for field in ["currentReplicas", "desiredReplicas"] {
+        default(status, field, 0);
+    }
     status.remove("conditions");
     if let Some(Value::Array(metrics)) = status.remove("currentMetrics") {
         let share = metrics

@@ -6,6 +6,7 @@ use crate::check;
 use crate::core::pod_defaults;
 use crate::core::pod_validate;
 use crate::field::{FieldError, FieldErrors, Path};
+use crate::kind::SelectableField;
 use crate::kind::texts;
 use crate::names;
 use crate::rules::Rules;
@@ -13,8 +14,10 @@ use crate::strategy::Context;
 use crate::strategy::GarbageCollection;
 use crate::table::Column;
 use crate::tree::{
-    at, default, flag, list_at, make, map, map_at, map_mut, maps_mut, number, text, text_at, unset,
+    at, default, flag, list_at, make, map, map_at, map_mut, maps_mut, number, number_at, text,
+    text_at, unset,
 };
+use crate::view::View;
 use crate::{Kind, Subresource};
 use kontiki_object::Value;
 
@@ -23,6 +26,9 @@ pub(crate) fn kind() -> Kind {
         categories: texts(&["all"]),
         subresources: vec![Subresource::status("Job")],
         defaults,
+        selectable_fields: vec![SelectableField::new("status.successful", |job| {
+            number_at(job, &["status", "succeeded"]).to_string()
+        })],
         strategy: Rules {
             validate,
             validate_update,
@@ -70,6 +76,11 @@ pub(crate) fn spec_defaults(spec: &mut Tree) {
 
 fn defaults(object: &mut Tree) {
     spec_defaults(make(object, "spec"));
+    template_labels(object);
+}
+
+/// A job without labels has those of its pods.
+fn template_labels(object: &mut Tree) {
     let labels = at(object, &["spec", "template", "metadata", "labels"]).cloned();
     if let Some(labels) = labels
         && map_at(object, &["metadata", "labels"]).is_none_or(Tree::is_empty)
@@ -97,6 +108,7 @@ fn create(_: &Context<'_>, object: &mut Tree) {
         let selector = make(make(spec, "selector"), "matchLabels");
         default(selector, "batch.kubernetes.io/controller-uid", uid);
     }
+    template_labels(object);
 }
 
 fn columns() -> Vec<Column> {
@@ -144,6 +156,7 @@ pub(crate) fn spec_errors(errors: &mut FieldErrors, spec: &Tree, path: &Path) {
             }
         }
     }
+    super::failure_policy::validate(errors, &View::new(spec, path.clone()));
     let supported = ["Failed", "TerminatingOrFailed"];
     check::one_of(errors, spec, "podReplacementPolicy", path, &supported);
     if let Some(manager) = spec.get("managedBy").and_then(Value::as_str)

@@ -1,5 +1,6 @@
 //! `certificates.k8s.io/v1` `CertificateSigningRequest`.
 
+use super::checks;
 use crate::Tree;
 use crate::cells;
 use crate::kind::SelectableField;
@@ -28,6 +29,13 @@ pub(crate) fn kind() -> Kind {
             update,
             update_status,
             update_subresource,
+            validate: checks::object,
+            validate_create: checks::create,
+            validate_update: checks::update,
+            validate_status: checks::status,
+            validate_subresource: |_, new, old| checks::approval(new, old),
+            parts_keep_metadata: true,
+            unowned: &["spec"],
             ..Rules::PLAIN
         }
         .strategy(),
@@ -85,23 +93,18 @@ fn stamp(context: &Context<'_>, new: &mut Tree, old: &Tree) {
     }
 }
 
-/// `status` issues the certificate; verdicts stay what they are.
+/// `status` issues the certificate; [`checks`] refuses verdicts by it.
 fn update_status(context: &Context<'_>, new: &mut Tree, old: &Tree) {
-    let verdict = |condition: &&Value| {
-        let kind = condition.get("type").and_then(Value::as_str);
-        matches!(kind, Some("Approved" | "Denied"))
-    };
+    // Writers that know no verdict do not take it back.
+    let known = list_at(new, &["status", "conditions"]).to_vec();
+    let is_told = |kind: &Value| known.iter().any(|own| own.get("type") == Some(kind));
     let kept: Vec<Value> = list_at(old, &["status", "conditions"])
         .iter()
-        .filter(verdict)
+        .filter(|own| matches!(own["type"].as_str(), Some("Approved" | "Denied")))
+        .filter(|own| !is_told(&own["type"]))
         .cloned()
         .collect();
-    let others: Vec<Value> = list_at(new, &["status", "conditions"])
-        .iter()
-        .filter(|condition| !verdict(condition))
-        .cloned()
-        .collect();
-    let conditions: Vec<Value> = kept.into_iter().chain(others).collect();
+    let conditions: Vec<Value> = kept.into_iter().chain(known).collect();
     if !conditions.is_empty() {
         make(new, "status").insert("conditions".into(), conditions.into());
     }

@@ -95,6 +95,12 @@ fn rename(
 /// From core's form to that of `events.k8s.io`.
 pub(crate) fn to_events(object: &mut Tree) {
     rename(object, "events.k8s.io/v1", RENAMED.into_iter());
+    // Core always tells these two.
+    for field in ["reportingController", "reportingInstance"] {
+        if text(object, field).is_empty() {
+            object.remove(field);
+        }
+    }
 }
 
 /// From the form of `events.k8s.io` to core's.

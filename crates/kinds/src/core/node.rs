@@ -13,7 +13,7 @@ use crate::meta;
 use crate::names;
 use crate::rules::Rules;
 use crate::table::Column;
-use crate::tree::{map_mut, text_at};
+use crate::tree::{list, map_mut, text, text_at};
 use crate::view::{TextRule, View, named};
 use crate::{Kind, Subresource};
 use std::collections::BTreeSet;
@@ -52,7 +52,14 @@ pub(crate) fn kind() -> Kind {
     }
 }
 
+/// What `spec.podCIDR` says, `spec.podCIDRs` says as well.
 fn defaults(object: &mut Tree) {
+    if let Some(spec) = map_mut(object, "spec") {
+        let first = text(spec, "podCIDR").to_owned();
+        if !first.is_empty() && list(spec, "podCIDRs").is_empty() {
+            spec.insert("podCIDRs".into(), vec![first].into());
+        }
+    }
     let Some(status) = map_mut(object, "status") else {
         return;
     };

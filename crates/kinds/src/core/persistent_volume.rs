@@ -30,6 +30,7 @@ pub(crate) fn kind() -> Kind {
             validate_update,
             revalidates_meta: true,
             create,
+            update_status,
             ..Rules::PLAIN
         }
         .strategy(),
@@ -51,6 +52,23 @@ fn create(context: &Context<'_>, object: &mut Tree) {
         "status".into(),
         json!({"phase": "Pending", "lastPhaseTransitionTime": time::format(context.now)}),
     );
+}
+
+/// Notes when the phase changed.
+fn update_status(context: &Context<'_>, new: &mut Tree, old: &Tree) {
+    let phase = |volume| text_at(volume, &["status", "phase"]).to_owned();
+    let since = |volume| text_at(volume, &["status", "lastPhaseTransitionTime"]).to_owned();
+    let (former, own) = (since(old), since(new));
+    let time = if phase(new) == phase(old) {
+        if own.is_empty() { former } else { own }
+    } else if own.is_empty() || own == former {
+        time::format(context.now)
+    } else {
+        own
+    };
+    if !time.is_empty() {
+        make(new, "status").insert("lastPhaseTransitionTime".into(), time.into());
+    }
 }
 
 fn columns() -> Vec<Column> {

@@ -12,7 +12,7 @@ use crate::names;
 use crate::rules::Rules;
 use crate::strategy::{Context, keep};
 use crate::table::Column;
-use crate::tree::{default, list_at, make, map_mut_at, text_at};
+use crate::tree::{default, list_at, make, map_at, map_mut_at, text_at};
 use crate::view::{View, quantity};
 use crate::{Kind, Subresource};
 use kontiki_object::Quantity;
@@ -45,6 +45,22 @@ fn defaults(object: &mut Tree) {
 
 fn create(_: &Context<'_>, object: &mut Tree) {
     object.insert("status".into(), json!({"phase": "Pending"}));
+    drop_odd_source(object);
+}
+
+/// What volumes are filled from by `dataSource`; everything else takes
+/// `dataSourceRef` and is dropped here.
+fn drop_odd_source(object: &mut Tree) {
+    let path = ["spec", "dataSource"];
+    let of = |field: &str| text_at(object, &[path[0], path[1], field]).to_owned();
+    let is_known = matches!(
+        (&*of("apiGroup"), &*of("kind")),
+        ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+    );
+    let is_referred = map_at(object, &["spec", "dataSourceRef"]).is_some();
+    if !is_known && !is_referred {
+        make(object, "spec").remove("dataSource");
+    }
 }
 
 fn columns() -> Vec<Column> {

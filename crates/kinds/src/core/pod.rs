@@ -1,13 +1,13 @@
 //! `core/v1` `Pod`.
 
 use crate::Tree;
-use crate::core::{pod_cells, pod_defaults, pod_validate, qos};
+use crate::core::{pod_cells, pod_defaults, pod_validate, pod_warnings, qos};
 use crate::kind::SelectableField;
 use crate::kind::texts;
 use crate::rules::Rules;
 use crate::strategy::Context;
 use crate::strategy::{DeleteOptions, Grace, keep_all_but, keep_metadata};
-use crate::tree::{at, list_at, make, text_at, unset};
+use crate::tree::{at, list_at, make, maps, maps_mut, text, text_at, unset};
 use crate::{Kind, Subresource};
 use kontiki_object::Value;
 use serde_json::json;
@@ -51,6 +51,7 @@ pub(crate) fn kind() -> Kind {
                 "resize" => pod_validate::resize(new, old),
                 _ => pod_validate::ephemeral_containers(new, old),
             },
+            warnings: pod_warnings::pod,
             revalidates_meta: true,
             generation: &["spec"],
             create,
@@ -135,15 +136,33 @@ fn update_subresource(subresource: &str, _: &Context<'_>, new: &mut Tree, old: &
     let Some(Value::Object(wished)) = spec else {
         return;
     };
-    let fields: &[&str] = match subresource {
-        "ephemeralcontainers" => &["ephemeralContainers"],
-        "resize" => &["containers", "initContainers", "resources"],
-        _ => &[],
+    let field = match subresource {
+        "ephemeralcontainers" => "ephemeralContainers",
+        _ => "resources",
     };
     let spec = make(new, "spec");
-    for field in fields {
-        if let Some(value) = wished.get(*field) {
-            spec.insert((*field).to_owned(), value.clone());
+    if let Some(value) = wished.get(field) {
+        spec.insert(field.to_owned(), value.clone());
+    }
+    if subresource == "resize" {
+        for list in ["containers", "initContainers"] {
+            take_sizes(spec, &wished, list);
+        }
+    }
+}
+
+/// The resources of containers, by their names; nothing else of them.
+fn take_sizes(spec: &mut Tree, wished: &Tree, list: &str) {
+    for container in maps_mut(spec, list) {
+        let name = text(container, "name").to_owned();
+        let Some(wish) = maps(wished, list).find(|wish| text(wish, "name") == name) else {
+            continue;
+        };
+        for field in ["resizePolicy", "resources"] {
+            match wish.get(field) {
+                Some(value) => container.insert(field.to_owned(), value.clone()),
+                None => container.remove(field),
+            };
         }
     }
 }

@@ -35,6 +35,10 @@ pub(crate) fn template(parent: &mut Tree) {
 
 /// Defaults that pods and templates share.
 pub(crate) fn pod_spec(spec: &mut Tree) {
+    service_account(spec);
+    if number(spec, "terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
+        spec.insert("terminationGracePeriodSeconds".into(), 1.into());
+    }
     default(spec, "dnsPolicy", "ClusterFirst");
     default(spec, "restartPolicy", "Always");
     default(spec, "terminationGracePeriodSeconds", 30);
@@ -57,6 +61,20 @@ pub(crate) fn pod_spec(spec: &mut Tree) {
                 }
             }
         }
+    }
+}
+
+/// The account's deprecated name and the one that took its place say the same.
+fn service_account(spec: &mut Tree) {
+    let (name, deprecated) = ("serviceAccountName", "serviceAccount");
+    let account = match text(spec, name) {
+        "" => text(spec, deprecated),
+        account => account,
+    };
+    if !account.is_empty() {
+        let account = account.to_owned();
+        spec.insert(name.into(), account.clone().into());
+        spec.insert(deprecated.into(), account.into());
     }
 }
 

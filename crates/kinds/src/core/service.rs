@@ -3,6 +3,7 @@
 use crate::Tree;
 use crate::cells;
 use crate::core::{service_checks, service_fields};
+use crate::kind::SelectableField;
 use crate::kind::texts;
 use crate::names;
 use crate::rules::Rules;
@@ -27,7 +28,14 @@ pub(crate) fn kind() -> Kind {
             Subresource::status("Service"),
         ],
         defaults,
+        selectable_fields: vec![
+            SelectableField::new("spec.clusterIP", |o| {
+                text_at(o, &["spec", "clusterIP"]).into()
+            }),
+            SelectableField::new("spec.type", |o| text_at(o, &["spec", "type"]).into()),
+        ],
         strategy: Rules {
+            warnings: service_checks::warnings,
             validate: service_checks::validate,
             validate_update: service_checks::validate_update,
             validate_status: service_checks::validate_status,

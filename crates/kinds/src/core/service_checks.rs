@@ -415,6 +415,42 @@ fn keeps_primary(
 }
 
 /// Complaints about the addresses of a balancer.
+/// What upstream warns about.
+pub(crate) fn warnings(new: &Tree, old: Option<&Tree>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let spec = View::of(new, "spec");
+    let is_new = |field: &str| {
+        let former = old.and_then(|old| View::of(old, "spec").value(field));
+        former.is_none() || former != spec.value(field)
+    };
+    let has_external = !spec.list("externalIPs").is_empty();
+    if is_headless(&spec) {
+        for (field, is_set) in [
+            ("loadBalancerIP", !spec.text("loadBalancerIP").is_empty()),
+            ("externalIPs", has_external),
+        ] {
+            if is_set {
+                warnings.push(format!(
+                    "spec.{field} is ignored when spec.clusterIP is \"None\""
+                ));
+            }
+        }
+        if !matches!(spec.text("sessionAffinity"), "" | "None") {
+            warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
+        }
+    } else if has_external && is_new("externalIPs") {
+        let text =
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
+        warnings.push(text.to_owned());
+    }
+    if spec.text("trafficDistribution") == "PreferClose" && is_new("trafficDistribution") {
+        let text =
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"";
+        warnings.push(text.to_owned());
+    }
+    warnings
+}
+
 pub(crate) fn validate_status(new: &Tree, _: &Tree) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let balancer = View::of(new, "status").inner("loadBalancer");

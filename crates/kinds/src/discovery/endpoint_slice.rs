@@ -5,6 +5,7 @@ use crate::Tree;
 use crate::cells;
 use crate::check;
 use crate::field::{FieldError, FieldErrors, Path};
+use crate::ip;
 use crate::rules::Rules;
 use crate::table::Column;
 use crate::tree::{default, list, maps, maps_mut, text, text_at, texts};
@@ -17,6 +18,7 @@ pub(crate) fn kind() -> Kind {
             validate,
             validate_update,
             generation: &["endpoints", "ports"],
+            generation_metadata: true,
             ..Rules::PLAIN
         }
         .strategy(),
@@ -72,7 +74,7 @@ fn validate(object: &Tree) -> FieldErrors {
             let why = "must contain at least 1 address";
             errors.push(FieldError::required(&path, why));
         }
-        for address in texts(endpoint, "addresses") {
+        for (at, address) in texts(endpoint, "addresses").enumerate() {
             let (fine, why) = match text(object, "addressType") {
                 "IPv4" => (
                     address.parse::<std::net::Ipv4Addr>().is_ok(),
@@ -84,7 +86,9 @@ fn validate(object: &Tree) -> FieldErrors {
                 ),
                 _ => (true, ""),
             };
-            if !fine {
+            if fine {
+                ip::not_special(&mut errors, &path.index(at), address);
+            } else {
                 errors.push(FieldError::invalid(&path, address, why));
             }
         }

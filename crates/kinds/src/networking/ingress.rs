@@ -20,6 +20,7 @@ pub(crate) fn kind() -> Kind {
         short_names: texts(&["ing"]),
         subresources: vec![Subresource::status("Ingress")],
         strategy: Rules {
+            warnings,
             validate,
             validate_create,
             validate_status,
@@ -31,6 +32,15 @@ pub(crate) fn kind() -> Kind {
         ..Kind::namespaced("networking.k8s.io", "v1", "Ingress", "ingresses")
             .stored_at("/registry/ingress")
     }
+}
+
+fn warnings(new: &Tree, _: Option<&Tree>) -> Vec<String> {
+    let annotation = "kubernetes.io/ingress.class";
+    let is_set = crate::tree::at(new, &["metadata", "annotations", annotation]).is_some();
+    let text = format!(
+        "annotation {annotation:?} is deprecated, please use 'spec.ingressClassName' instead"
+    );
+    is_set.then_some(text).into_iter().collect()
 }
 
 fn columns() -> Vec<Column> {

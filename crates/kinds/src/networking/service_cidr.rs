@@ -17,6 +17,7 @@ pub(crate) fn kind() -> Kind {
         strategy: Rules {
             validate,
             validate_update,
+            parts_keep_metadata: true,
             ..Rules::PLAIN
         }
         .strategy(),

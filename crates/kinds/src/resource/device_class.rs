@@ -2,6 +2,7 @@
 
 use crate::Kind;
 use crate::rules::Rules;
+use crate::table::Column;
 
 pub(crate) fn kind() -> Kind {
     Kind {
@@ -10,6 +11,11 @@ pub(crate) fn kind() -> Kind {
             ..Rules::PLAIN
         }
         .strategy(),
+        columns: columns(),
         ..Kind::cluster("resource.k8s.io", "v1", "DeviceClass", "deviceclasses")
     }
+}
+
+fn columns() -> Vec<Column> {
+    vec![Column::name(), Column::age()]
 }

@@ -16,7 +16,7 @@ pub(crate) fn kind() -> Kind {
         strategy: Rules {
             validate,
             validate_update,
-            generation: &["*"],
+            generation: &["value"],
             ..Rules::PLAIN
         }
         .strategy(),
