@@ -10,6 +10,7 @@ mod node_restriction;
 mod owner_references;
 mod persistent_volume_claim_resize;
 mod pod;
+mod pod_security;
 mod pod_topology_labels;
 mod priority;
 mod rbac_escalation;
@@ -183,6 +184,7 @@ impl Admission {
             Arc::new(service_account::ServiceAccount),
             Arc::new(node_restriction),
             Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
+            Arc::new(pod_security::PodSecurity),
             Arc::new(priority::Priority),
             Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
             Arc::new(default_classes::DefaultStorageClass),

@@ -159,7 +159,9 @@ async fn find(
         return Ok(found);
     }
     attributes.registry.fresh().await?;
-    look().ok_or_else(|| Status::not_found("", resource, name))
+    // Upstream looks through its informers, which speak of one object.
+    let one = resource.strip_suffix('s').unwrap_or(resource);
+    look().ok_or_else(|| Status::not_found("", one, name))
 }
 
 fn node_of(pod: &SharedObject) -> &str {
