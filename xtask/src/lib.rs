@@ -25,6 +25,7 @@ pub mod process;
 pub mod progress;
 pub mod rocksdb;
 pub mod shell;
+pub mod sim;
 pub mod status;
 pub mod suite;
 pub mod topology;

@@ -8,7 +8,7 @@ use xtask::kubectl::Kubectl;
 use xtask::progress::{Steps, say};
 use xtask::topology::Topology;
 use xtask::up::bring_up;
-use xtask::{apiserver, build, down, forwarder, install, status, suite};
+use xtask::{apiserver, build, down, forwarder, install, sim, status, suite};
 
 /// Kontiki's commands for trying and developing it.
 #[derive(Parser)]
@@ -61,6 +61,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         words: Vec<String>,
     },
+    /// Simulate clusters of the store from seeds and check what clients saw.
+    Sim(sim::Sim),
     /// Forward ports of 127.0.0.1 into a namespace (started by `up`).
     #[command(hide = true)]
     Forward {
@@ -93,6 +95,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test { only } => suite::run(only.as_deref()),
         Command::Failover { pause, times, json } => failover(pause, times, json),
         Command::Bench { words } => bench(&words),
+        Command::Sim(what) => sim::run(&what),
         Command::Forward {
             namespace,
             forwards,

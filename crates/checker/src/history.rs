@@ -137,4 +137,6 @@ pub struct History {
     pub watches: Vec<WatchRecord>,
     /// Hashes.
     pub samples: Vec<HashSample>,
+    /// Whether the store was told to forget old revisions by itself.
+    pub compacts_itself: bool,
 }

@@ -16,6 +16,7 @@
 //! - Pure: no clock, no randomness, no input or output.
 //! - What a client never heard the end of may have happened once or never.
 
+mod compactions;
 mod hashes;
 mod history;
 mod leases;

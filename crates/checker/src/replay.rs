@@ -1,5 +1,6 @@
 //! Replays what was answered in the order of the revisions.
 
+use crate::compactions::Compactions;
 use crate::history::{History, Moment, Operation, Request, Response};
 use crate::model::{Model, everything};
 use crate::{Property, Violation};
@@ -342,6 +343,7 @@ pub(crate) fn same(a: &[Event], b: &[Event]) -> bool {
 
 /// Refusals that cannot be true.
 pub(crate) fn check_refusals(history: &History) -> Result<(), Violation> {
+    let compactions = Compactions::new(history);
     for operation in &history.operations {
         let Some(error) = operation.refusal() else {
             continue;
@@ -354,12 +356,7 @@ pub(crate) fn check_refusals(history: &History) -> Result<(), Violation> {
             .as_ref()
             .map_or(operation.called, |answer| answer.at);
         let justified = match error {
-            StoreError::Compacted { .. } => history.operations.iter().any(|other| {
-                let Request::Compact(revision) = other.request else {
-                    return false;
-                };
-                other.called.order < ended.order && revision > request.revision
-            }),
+            StoreError::Compacted { .. } => compactions.before(ended.order) > request.revision,
             StoreError::FutureRevision => {
                 request.serializable
                     || !history.operations.iter().any(|other| {

@@ -1,22 +1,24 @@
 //! What watches delivered, held against what happened.
 
-use crate::history::{History, Request, WatchRecord};
+use crate::compactions::Compactions;
+use crate::history::{History, WatchRecord};
 use crate::replay::{Replayed, same};
 use crate::{Property, Violation};
 use kontiki_store::{Event, EventBatch, Revision, WatchItem};
 
 /// Answers how many events were delivered.
 pub(crate) fn check(history: &History, replayed: &Replayed) -> Result<usize, Violation> {
+    let compactions = Compactions::new(history);
     let mut delivered = 0;
     for watch in &history.watches {
-        delivered += Follow::new(history, replayed, watch).check()?;
+        delivered += Follow::new(&compactions, replayed, watch).check()?;
     }
     Ok(delivered)
 }
 
 /// One watch, item by item.
 struct Follow<'h> {
-    history: &'h History,
+    compactions: &'h Compactions,
     replayed: &'h Replayed,
     watch: &'h WatchRecord,
     /// The first revision that was not accounted for yet.
@@ -24,13 +26,13 @@ struct Follow<'h> {
 }
 
 impl<'h> Follow<'h> {
-    fn new(history: &'h History, replayed: &'h Replayed, watch: &'h WatchRecord) -> Self {
+    fn new(compactions: &'h Compactions, replayed: &'h Replayed, watch: &'h WatchRecord) -> Self {
         let next = match (watch.request.start_revision, watch.opened_at) {
             (0, Some(opened_at)) => opened_at + 1,
             (start, _) => start,
         };
         Self {
-            history,
+            compactions,
             replayed,
             watch,
             next,
@@ -54,7 +56,7 @@ impl<'h> Follow<'h> {
                     self.next = self.next.max(revision + 1);
                 }
                 WatchItem::Compacted { compact_revision } => {
-                    let asked = self.compacted_beyond(moment.order);
+                    let asked = self.compactions.before(moment.order);
                     if self.next >= *compact_revision || *compact_revision > asked {
                         let what = format!(
                             "it ended as compacted at {compact_revision}, {asked} was asked for"
@@ -69,17 +71,6 @@ impl<'h> Follow<'h> {
             self.nothing_missing_up_to(self.replayed.model.revision())?;
         }
         Ok(delivered)
-    }
-
-    /// The highest revision that anybody had asked to compact by then.
-    fn compacted_beyond(&self, order: u64) -> Revision {
-        let asked = self.history.operations.iter().filter_map(|operation| {
-            let Request::Compact(revision) = operation.request else {
-                return None;
-            };
-            (operation.called.order < order).then_some(revision)
-        });
-        asked.max().unwrap_or(0)
     }
 
     /// What this watch must deliver of a revision.
@@ -110,7 +101,7 @@ impl<'h> Follow<'h> {
         for (due, found) in due.iter().zip(&batch.events) {
             let forgotten = found.prev_kv.is_none()
                 && (!self.watch.request.prev_kv
-                    || batch.revision <= self.compacted_beyond(u64::MAX));
+                    || batch.revision <= self.compactions.before(u64::MAX));
             if !forgotten && found.prev_kv != due.prev_kv {
                 let what = format!("{found:?} came, before it was {:?}", due.prev_kv);
                 return Err(self.wrong(&what));

@@ -26,6 +26,7 @@ pub(crate) async fn raise_features(replica: Arc<Replica>) {
     let mut leader = replica.leader.clone();
     loop {
         tokio::select! {
+            biased;
             changed = leader.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(FEATURES_LOOKED_AT_EVERY) => {}
         }

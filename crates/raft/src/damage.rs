@@ -89,6 +89,7 @@ fn a_damaged_position_is_refused_or_is_one() {
 #[test]
 fn a_damaged_identity_is_refused_or_is_one() {
     let identity = Identity {
+        lost: false,
         cluster_id: 1,
         member_id: 2,
         disk_id: 3,
@@ -107,6 +108,7 @@ fn a_damaged_identity_is_refused_or_is_one() {
 #[test]
 fn damaged_messages_of_peers_are_refused_or_are_some() {
     let append = wire::AppendRequest {
+        acknowledged: None,
         vote: Some(wire::Vote {
             term: 3,
             voted_for: 1,

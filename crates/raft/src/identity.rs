@@ -17,6 +17,9 @@ pub(crate) struct Identity {
     pub boot: u64,
     /// Whether the cluster's membership is known to name this disk.
     pub admitted: bool,
+    /// Whether this disk lost entries that it had acknowledged, see `loss`.
+    #[serde(default)]
+    pub lost: bool,
     /// The name that the member was configured with when it came into being.
     #[serde(default)]
     pub name: String,

@@ -22,6 +22,7 @@ mod forward;
 mod identity;
 mod lessor;
 mod log_store;
+mod loss;
 mod machine;
 mod members;
 mod metrics;
@@ -45,6 +46,7 @@ mod suspicion;
 mod types;
 mod upkeep;
 mod waiters;
+mod watch;
 mod window;
 mod workers;
 

@@ -49,6 +49,13 @@ impl LogStore {
         (start.max(first), end.min(next))
     }
 
+    /// A log that has failed forgot what was not on disk. An entry that others
+    /// have committed may be among it, and must not seem to be nothing: it would
+    /// be skipped instead of applied.
+    fn refuse_if_failed(&self) -> Result<(), io::Error> {
+        self.wal.failure().map_or(Ok(()), |error| Err(error.into()))
+    }
+
     fn read(&self, start: u64, end: u64) -> Result<Vec<EntryT>, io::Error> {
         if start >= end {
             return Ok(Vec::new());
@@ -64,6 +71,7 @@ impl LogStore {
     /// fewer where the log ends.
     pub(crate) fn entries(&self, start: u64, end: u64) -> Result<Vec<EntryT>, io::Error> {
         let (start, end) = self.bounds(&(start..end));
+        self.refuse_if_failed()?;
         self.read(start, end)
     }
 
@@ -150,6 +158,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
         range: RB,
     ) -> Result<Vec<EntryT>, io::Error> {
         let (mut start, end) = self.bounds(&range);
+        // Looked at after the bounds, which shrink when the log fails.
+        self.refuse_if_failed()?;
         let mut entries = Vec::new();
         while start < end {
             let portion = self.read(start, end)?;
@@ -169,6 +179,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         end: u64,
     ) -> Result<Vec<EntryT>, io::Error> {
         let (start, end) = self.bounds(&(start..end));
+        self.refuse_if_failed()?;
         self.read(start, end)
     }
 }
@@ -265,5 +276,26 @@ pub(crate) async fn write_durably(
     match receiver.await {
         Ok(result) => Ok(result?),
         Err(_) => Err(WalError::Closed.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_wal::{SimDisk, SimFault, SystemClock, WalConfig};
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_log_that_failed_is_not_read_as_if_it_had_never_been_given_an_entry() {
+        let disk = SimDisk::new(1);
+        let (config, clock) = (WalConfig::new("/wal"), Arc::new(SystemClock::default()));
+        let wal = Wal::open_stepped(config, Arc::new(disk.clone()), clock, None).unwrap();
+        let mut store = LogStore::new(wal.clone());
+        wal.append(0, vec![Bytes::from_static(b"entry")], Box::new(|_| ()))
+            .unwrap();
+        disk.inject(SimFault::FailSync);
+        wal.step();
+        assert!(store.try_get_log_entries(0..1).await.is_err());
+        assert!(store.limited_get_log_entries(0, 1).await.is_err());
     }
 }

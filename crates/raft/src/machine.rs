@@ -9,6 +9,7 @@ use crate::status::StatusBoard;
 use crate::types::Origin;
 use crate::types::{EntryT, LogIdT, Proposal, StoredMembershipT, TypeConfig};
 use crate::waiters::Waiters;
+use crate::watch;
 use crate::window::Verdict;
 use crate::workers::Workers;
 use futures::{Stream, StreamExt};
@@ -19,7 +20,6 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::watch;
 
 type Snapshot = SnapshotOf<TypeConfig, SnapshotContent>;
 

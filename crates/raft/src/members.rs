@@ -11,7 +11,6 @@ use crate::types::PeerNode;
 use crate::wire;
 use kontiki_mvcc::Command;
 use kontiki_store::{Member, MemberChange, MemberError};
-use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Instant};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,11 +1,12 @@
 //! The peers this member talks to, and its standing connections to them.
 
 use crate::config::ReplicatedConfig;
+use crate::loss::Acknowledged;
 use crate::net::{Network, client_with_h2, connect_peer};
 use crate::wire::peer_client::PeerClient;
 use hyper_util::rt::TokioIo;
 use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub(crate) type Client = PeerClient<InterceptedService<Channel, Identify>>;
 
 /// What a connection is for. Each has one of its own, so that a snapshot does
 /// not stand in the way of a heartbeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
     Replication,
     Control,
@@ -56,10 +57,10 @@ impl Interceptor for Identify {
 #[derive(Default)]
 struct Book {
     /// As the membership says.
-    members: HashMap<u64, String>,
+    members: BTreeMap<u64, String>,
     /// As the configuration says since this start. It wins until the membership
     /// has news of its own.
-    moved: HashMap<u64, String>,
+    moved: BTreeMap<u64, String>,
 }
 
 /// Connections by peer and lane, made when first used.
@@ -69,9 +70,11 @@ pub(crate) struct Peers {
     cluster_id: u64,
     own_id: u64,
     /// The members of the initial cluster; counts until there is a membership.
-    configured: HashMap<u64, String>,
+    configured: BTreeMap<u64, String>,
     book: RwLock<Book>,
-    connections: Mutex<HashMap<(u64, String, Lane), Channel>>,
+    connections: Mutex<BTreeMap<(u64, String, Lane), Channel>>,
+    /// What they hold, as far as they told this member when it led.
+    pub acknowledged: Acknowledged,
 }
 
 impl Peers {
@@ -94,6 +97,7 @@ impl Peers {
                 .map(|m| (config.member_id(&m.name), m.peer_address.clone()))
                 .collect(),
             connections: Mutex::default(),
+            acknowledged: Acknowledged::default(),
         }
     }
 
@@ -126,7 +130,7 @@ impl Peers {
     }
 
     /// Takes over where the membership says that the members are.
-    pub(crate) fn learn(&self, members: HashMap<u64, String>) {
+    pub(crate) fn learn(&self, members: BTreeMap<u64, String>) {
         let mut book = self.book.write();
         if book.members == members {
             return;

@@ -38,6 +38,8 @@ pub(crate) struct NetworkFactory {
 pub(crate) struct PeerLink {
     peers: Arc<Peers>,
     target: u64,
+    /// Its disk, as the membership names it.
+    disk_id: u64,
     /// Its name, for people.
     name: String,
     /// Whether its loss is told: by the heartbeats, which never pause.
@@ -61,6 +63,7 @@ impl NetworkFactory {
         PeerLink {
             peers: self.peers.clone(),
             target,
+            disk_id: node.disk_id,
             name: node.name.clone(),
             tells: replication == Lane::Control,
             lost: false,
@@ -139,6 +142,7 @@ fn append_request(request: &AppendEntriesRequest<TypeConfig>) -> wire::AppendReq
         leader_commit: request.leader_commit.map(Into::into),
         crc32c: checksum(&entries),
         entries,
+        acknowledged: None,
     }
 }
 
@@ -216,16 +220,23 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
             let Some(first) = input.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
-            let requests = futures::stream::iter([first])
-                .chain(input)
-                .map(|request| append_request(&request));
+            let (vote, disk) = (first.vote, (self.target, self.disk_id));
+            let mut beginning = append_request(&first);
+            beginning.acknowledged = self.peers.acknowledged.to(disk, vote);
+            let requests = futures::stream::iter([beginning])
+                .chain(input.map(|request| append_request(&request)));
             let mut client = self.client(self.replication);
             let answers = within(option.soft_ttl(), client.append(requests)).await;
             self.note(&answers);
-            let answers = answers?.map(|answer| {
-                answer
+            let peers = self.peers.clone();
+            let answers = answers?.map(move |answer| {
+                let answer = answer
                     .and_then(append_result)
-                    .map_err(|status| failed(&status))
+                    .map_err(|status| failed(&status));
+                if let Ok(Ok(Some(log_id))) = &answer {
+                    peers.acknowledged.note(disk, vote, *log_id);
+                }
+                answer
             });
             Ok(answers.boxed())
         })

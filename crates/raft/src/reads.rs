@@ -57,7 +57,9 @@ async fn ask_until_answered(
         }
         tokio::select! {
             biased;
-            _ = leader.changed() => {}
+            changed = leader.changed() => if changed.is_err() {
+                return Err(StoreError::Stopped);
+            },
             () = tokio::time::sleep(RETRY_PAUSE) => {}
         }
     }

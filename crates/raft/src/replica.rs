@@ -10,6 +10,7 @@ use crate::status::StatusBoard;
 use crate::types::{LogIdT, PeerNode, StoredMembershipT, TypeConfig, VoteT};
 use crate::upkeep::LeaderProposals;
 use crate::waiters::Waiters;
+use crate::watch;
 use crate::wire;
 use crate::workers::Workers;
 use kontiki_mvcc::StateMachine;
@@ -23,7 +24,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 pub(crate) type RaftT = Raft<TypeConfig, Machine>;

@@ -114,6 +114,7 @@ impl RestorePlan {
         let marker = wire::LogId::from(log_id(TERM, INDEX)).encode_to_vec();
         write_durably(|done| wal.purge(INDEX, marker.into(), done)).await?;
         let identity = Identity {
+            lost: false,
             cluster_id: self.cluster_id,
             member_id,
             disk_id: disk_id(self.cluster_id, name),

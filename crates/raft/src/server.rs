@@ -2,6 +2,7 @@
 
 use crate::agreement;
 use crate::formation;
+use crate::loss;
 use crate::members;
 use crate::peers::{MESSAGE_BYTES_MAX, META_CLUSTER, META_FROM, META_TO};
 use crate::position::Position;
@@ -81,6 +82,27 @@ impl PeerService {
 
 fn fatal(error: impl std::fmt::Display) -> Status {
     Status::unavailable(format!("this replica has stopped: {error}"))
+}
+
+/// The next request of a replication stream.
+async fn next_append(
+    replica: &Replica,
+    from: u64,
+    messages: &mut Streaming<wire::AppendRequest>,
+) -> Result<AppendEntriesRequest<TypeConfig>, Status> {
+    match messages.message().await {
+        Ok(Some(message)) => {
+            loss::check(replica, &message).await?;
+            append_request(message)
+        }
+        Ok(None) => Err(Status::ok("it is at its end")),
+        Err(status) => {
+            // The connection broke: the leader may be gone. A full queue holds
+            // the same suspicion already.
+            let _ = replica.suspects.try_send(from);
+            Err(status)
+        }
+    }
 }
 
 pub(crate) fn append_request(
@@ -205,22 +227,20 @@ impl peer_server::Peer for PeerService {
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let from = self.admitted(&request)?;
-        let suspects = self.replica.suspects.clone();
-        let requests = request.into_inner().scan((), move |(), message| {
-            let request = match message {
-                Ok(message) => append_request(message),
-                Err(status) => {
-                    // The connection broke: the leader may be gone. A full queue
-                    // holds the same suspicion already.
-                    let _ = suspects.try_send(from);
-                    Err(status)
+        let requests = futures::stream::unfold(
+            (self.replica.clone(), request.into_inner()),
+            move |(replica, mut messages)| async move {
+                match next_append(&replica, from, &mut messages).await {
+                    Ok(request) => Some((request, (replica, messages))),
+                    Err(status) => {
+                        tracing::debug!(peer = from, %status, "a replication stream ended");
+                        None
+                    }
                 }
-            };
-            if let Err(status) = &request {
-                tracing::debug!(peer = from, %status, "a replication stream ended");
-            }
-            std::future::ready(request.ok())
-        });
+            },
+        );
+        // The library wants a stream that can be moved.
+        let requests = Box::pin(requests);
         let answers = self.replica.raft.stream_append(requests);
         let answers = answers.map(|answer| answer.map(append_response).map_err(fatal));
         Ok(Response::new(answers.boxed()))

@@ -19,7 +19,7 @@ use crate::upkeep::{self, LeaderProposals};
 use crate::waiters::Waiters;
 use crate::wire::{KeepAliveRequest, TimeToLiveRequest};
 use crate::workers::Workers;
-use crate::{agreement, formation, members, random, suspicion};
+use crate::{agreement, formation, loss, members, random, suspicion, watch};
 use async_trait::async_trait;
 use kontiki_mvcc::{Applied, Command, Engine, EngineError, StateMachine};
 use kontiki_store::{
@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -472,6 +472,10 @@ async fn open_identity(
             token: config.cluster_token.clone(),
         });
     }
+    if stored.as_ref().is_some_and(|found| found.lost) {
+        let reason = loss::REASON.to_owned();
+        return Err(StartError::Torn { reason });
+    }
     let applied = position.applied.map(|id| id.index);
     if stored.is_none() && applied.is_some() {
         let reason = "the log is empty, the state machine is not".to_owned();
@@ -502,6 +506,7 @@ async fn open_identity(
         .as_ref()
         .map_or_else(random::id, |found| found.disk_id);
     let identity = Identity {
+        lost: false,
         cluster_id,
         member_id,
         disk_id,
@@ -707,7 +712,7 @@ impl Store for ReplicatedStore {
             .collect())
     }
 
-    fn status(&self) -> watch::Receiver<StoreStatus> {
+    fn status(&self) -> tokio::sync::watch::Receiver<StoreStatus> {
         self.replica.status.subscribe()
     }
 

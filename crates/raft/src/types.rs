@@ -42,7 +42,8 @@ impl RaftTypeConfig for TypeConfig {
 
 type Tokio = openraft::TokioRuntime;
 
-/// Tokio, with random numbers that a simulation can seed.
+/// Tokio, with random numbers that a simulation can seed and without those that
+/// it cannot.
 #[derive(Debug)]
 pub struct Runtime(Tokio);
 
@@ -55,7 +56,7 @@ impl AsyncRuntime for Runtime {
     type Timeout<R, T: Future<Output = R> + OptionalSend> = <Tokio as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = rand_0_10::rngs::SmallRng;
     type Mpsc = <Tokio as AsyncRuntime>::Mpsc;
-    type Watch = <Tokio as AsyncRuntime>::Watch;
+    type Watch = crate::watch::Watch;
     type Oneshot = <Tokio as AsyncRuntime>::Oneshot;
     type Mutex<T: OptionalSend + 'static> = <Tokio as AsyncRuntime>::Mutex<T>;
 

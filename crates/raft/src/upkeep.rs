@@ -7,6 +7,7 @@ use crate::position::Position;
 use crate::proposer::Proposer;
 use crate::replica::{Proposed, Replica};
 use crate::types::Proposal;
+use crate::watch;
 use bytes::Bytes;
 use kontiki_mvcc::{Command, encode_batch};
 use kontiki_store::{Alarm, AlarmKind};
@@ -15,7 +16,6 @@ use openraft::async_runtime::watch::WatchReceiver;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Entries kept for lagging members when the log is larger than it should be.
@@ -90,6 +90,7 @@ pub(crate) async fn follow(replica: Arc<Replica>, leader: watch::Sender<Option<u
             now.last_applied.map_or(0, |id| id.index),
         );
         tokio::select! {
+            biased;
             changed = raft.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(QUORUM_LOOKED_AT_EVERY), if elected => {}
         }

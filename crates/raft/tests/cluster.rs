@@ -472,3 +472,46 @@ async fn without_a_quorum_calls_fail_within_their_time() {
     );
     assert!(read(&survivor, "key").await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_member_that_lost_what_it_had_acknowledged_stops_says_so_and_is_rebuilt() {
+    let mut cluster = Cluster::started(3, 23).await;
+    let leader = cluster.wait_leader().await;
+    let victim = (leader + 1) % 3;
+    write(&cluster.store(leader), "before", "x").await;
+    cluster
+        .wait_status(victim, "it has that", |status| status.revision == 2)
+        .await;
+    // Its disk will have kept nothing of what comes now.
+    let kept = cluster.log_files(victim);
+    for number in 0..20 {
+        write(&cluster.store(leader), &format!("key/{number}"), "x").await;
+    }
+    cluster
+        .wait_status(victim, "it has acknowledged all", |status| {
+            status.revision == 22
+        })
+        .await;
+    cluster.kill(victim);
+    cluster.set_log_files(victim, &kept);
+    cluster.start(victim).await;
+    cluster
+        .wait_status(victim, "it says what it lost", |status| {
+            let told = |error: &String| error.contains("move the data directory away");
+            status.errors.iter().any(told)
+        })
+        .await;
+    cluster.kill(victim);
+    let refused = cluster.try_start(victim).await.unwrap_err().to_string();
+    assert!(refused.contains("lost entries"), "{refused}");
+    write(&cluster.store(leader), "meanwhile", "x").await;
+
+    cluster.wipe(victim);
+    cluster.start(victim).await;
+    cluster
+        .wait_status(victim, "it was rebuilt", |status| {
+            status.revision == 23 && !status.is_learner && status.errors.is_empty()
+        })
+        .await;
+    assert_eq!(read_all(&cluster.store(victim)).await.kvs.len(), 22);
+}

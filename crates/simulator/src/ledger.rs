@@ -27,6 +27,11 @@ impl Ledger {
         self.0.lock().now = now;
     }
 
+    /// Notes that the store compacts by itself.
+    pub(crate) fn compacts_itself(&self) {
+        self.0.lock().history.compacts_itself = true;
+    }
+
     /// Notes a line of the trace.
     pub(crate) fn trace(&self, line: impl Into<String>) {
         self.0.lock().trace(line.into());

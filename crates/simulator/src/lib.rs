@@ -20,6 +20,7 @@ mod ledger;
 mod nemesis;
 mod network;
 mod node;
+mod operator;
 mod panics;
 mod simulation;
 mod watchers;

@@ -4,10 +4,15 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use kontiki_simulator::{Bug, Failure, Plan, simulate};
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Lines of the trace that are shown when a seed fails.
 const TRACE_LINES: usize = 60;
+
+/// No seed takes nearly as long, even on a machine that is busy with other things.
+const HANG: Duration = Duration::from_secs(300);
 
 /// Simulates clusters of the store, one a seed, and checks what their clients saw.
 #[derive(Parser)]
@@ -41,6 +46,7 @@ fn main() -> Result<()> {
             .init();
     }
     let began = Instant::now();
+    let present = watch_for_hangs();
     let mut out = std::io::stdout().lock();
     let (mut answered, mut revisions, mut events) = (0, 0, 0);
     for seed in cli.from..cli.from + cli.seeds {
@@ -49,6 +55,7 @@ fn main() -> Result<()> {
             writeln!(out, "time is over; go on with --from {seed}")?;
             break;
         }
+        present.store(seed, Ordering::Relaxed);
         let plan = Plan {
             bug: cli.bug,
             ..Plan::new(seed)
@@ -78,6 +85,28 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Ends the process when the seed that is set in what this returns does not end:
+/// something runs in a circle, and its thread cannot be asked to stop.
+fn watch_for_hangs() -> Arc<AtomicU64> {
+    let present = Arc::new(AtomicU64::new(u64::MAX));
+    let watched = present.clone();
+    std::thread::spawn(move || {
+        let mut before = u64::MAX;
+        loop {
+            std::thread::sleep(HANG);
+            let now = watched.load(Ordering::Relaxed);
+            if now == before && now != u64::MAX {
+                eprintln!(
+                    "seed {now}: hangs; its end: cargo xtask sim --seeds 1 --from {now} --trace"
+                );
+                std::process::exit(2);
+            }
+            before = now;
+        }
+    });
+    present
 }
 
 fn show(out: &mut impl Write, seed: u64, failure: &Failure, bug: Option<Bug>) -> Result<()> {

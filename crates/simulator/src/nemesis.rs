@@ -2,11 +2,15 @@
 
 use crate::network::Delay;
 use crate::node::Pace;
+use crate::operator::Operator;
 use crate::world::World;
 use kontiki_mvcc::conformance::Random;
 use kontiki_wal::SimFault;
 use std::path::Path;
 use std::time::Duration;
+
+/// What a member says whose data is of no use any more.
+const MOVE_AWAY: &str = "data directory away";
 
 /// What can be done to a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +33,13 @@ enum Trouble {
     DamageDisk,
     FlushEngine,
     SetClock,
+    AddMember,
+    PromoteMember,
+    RemoveMember,
+    MoveLeader,
 }
 
-const TROUBLES: [(usize, Trouble); 18] = [
+const TROUBLES: [(usize, Trouble); 22] = [
     (4, Trouble::Kill),
     (5, Trouble::PowerOff),
     (1, Trouble::PowerOffAll),
@@ -50,6 +58,10 @@ const TROUBLES: [(usize, Trouble); 18] = [
     (1, Trouble::DamageDisk),
     (3, Trouble::FlushEngine),
     (2, Trouble::SetClock),
+    (4, Trouble::AddMember),
+    (2, Trouble::PromoteMember),
+    (2, Trouble::RemoveMember),
+    (2, Trouble::MoveLeader),
 ];
 
 /// What ends by itself.
@@ -72,6 +84,7 @@ pub(crate) struct Nemesis {
     /// A cluster survives the loss of one disk, not of two.
     disk_lost: bool,
     usual_pace: Pace,
+    operator: Operator,
 }
 
 impl Nemesis {
@@ -85,6 +98,7 @@ impl Nemesis {
         weights.push((2, Trouble::PowerOff));
         Self {
             mean_ms: [150, 400, 1000][random.below(3)],
+            operator: Operator::new(random.number()),
             random,
             weights,
             next_at: from,
@@ -104,7 +118,7 @@ impl Nemesis {
         for relief in due {
             self.relieve(world, relief);
         }
-        self.tend_refusals(world);
+        self.tend(world);
         if world.now >= self.next_at {
             let pause = 1 + self.random.below(2 * self.mean_ms) as u64;
             self.next_at = world.now + Duration::from_millis(pause);
@@ -119,26 +133,38 @@ impl Nemesis {
             self.relieve(world, relief);
         }
         world.network.heal();
+        self.operator.relent();
         for node in &mut world.nodes {
             node.disk.set_capacity(None);
             node.frozen_until = node.frozen_until.map(|_| world.now);
             node.set_pace(self.usual_pace);
-            if !node.is_running() && node.start_at.is_none() {
+            if node.enrolled && !node.is_running() && node.start_at.is_none() {
                 node.start_at = Some(world.now);
             }
         }
     }
 
+    /// Whether no change of the membership is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.operator.is_idle()
+    }
+
+    /// What people do all the time.
+    pub(crate) fn tend(&mut self, world: &mut World) {
+        self.tend_refusals(world);
+        self.operator.tend(world);
+    }
+
     /// What people do about a member that does not start or has stopped working.
-    pub(crate) fn tend_refusals(&mut self, world: &mut World) {
+    fn tend_refusals(&mut self, world: &mut World) {
         for at in 0..world.nodes.len() {
-            let Some(reason) = world.nodes[at].refusal() else {
+            let node = &mut world.nodes[at];
+            let Some(reason) = node.refusal().or_else(|| node.says(MOVE_AWAY)) else {
                 continue;
             };
-            let node = &mut world.nodes[at];
             node.kill();
             node.start_at = Some(world.now + Duration::from_millis(100));
-            if reason.contains("corrupt") || reason.contains("do not belong together") {
+            if reason.contains(MOVE_AWAY) || reason.contains("move both away") {
                 world
                     .ledger
                     .trace(format!("member {at}: its data is moved away"));
@@ -215,6 +241,10 @@ impl Nemesis {
                 let seconds = self.random.below(7200) as i64 - 3600;
                 world.nodes[at].set_wall_offset(seconds);
             }
+            Trouble::AddMember => self.operator.add(),
+            Trouble::PromoteMember => self.operator.promote(),
+            Trouble::RemoveMember => self.operator.remove(),
+            Trouble::MoveLeader => self.operator.move_leader(world),
         }
     }
 
@@ -271,7 +301,7 @@ impl Nemesis {
 
     /// Once in a history: the others hold everything that was acknowledged.
     fn lose_disk(&mut self, world: &mut World, trouble: Trouble, at: usize) {
-        if self.disk_lost {
+        if self.disk_lost || !world.nodes[at].enrolled {
             return;
         }
         self.disk_lost = true;

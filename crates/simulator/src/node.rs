@@ -6,7 +6,8 @@ use crate::ledger::Ledger;
 use crate::network::{Presence, SimNetwork};
 use kontiki_mvcc::conformance::Random;
 use kontiki_raft::{Environment, ReplicatedConfig, ReplicatedStore, Workers};
-use kontiki_wal::{Clock, Disk, SimDisk, Wal};
+use kontiki_store::Store;
+use kontiki_wal::{Clock, Disk, SimDisk, Step, Wal};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub(crate) struct Node {
     wall_offset: Arc<Mutex<i64>>,
     /// Until then its process is frozen.
     pub frozen_until: Option<Duration>,
+    /// Whether it belongs to the cluster.
+    pub enrolled: bool,
     /// When its process shall be started again.
     pub start_at: Option<Duration>,
     now: Arc<Mutex<Duration>>,
@@ -88,7 +91,8 @@ impl Node {
             rate: 1000,
             wall_offset: Arc::default(),
             frozen_until: None,
-            start_at: Some(Duration::ZERO),
+            enrolled: true,
+            start_at: None,
             now: Arc::default(),
         }
     }
@@ -115,6 +119,12 @@ impl Node {
         life.store.lock().as_ref()?.as_ref().err().cloned()
     }
 
+    /// What the running store says is wrong with it, if it has these words.
+    pub(crate) fn says(&self, words: &str) -> Option<String> {
+        let errors = self.store()?.status().borrow().errors.clone();
+        errors.into_iter().find(|error| error.contains(words))
+    }
+
     /// Runs a task in the member's process.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(life) = &self.life {
@@ -136,7 +146,7 @@ impl Node {
         self.frozen_until = None;
         self.network.back(self.number);
         *self.now.lock() = now;
-        let runtime = runtime(self.tempo.lock().random.number());
+        let runtime = runtime();
         let store = Slot::default();
         let (environment, config) = (self.environment(&runtime), self.config.clone());
         let (engine, slot) = (self.engine.clone(), store.clone());
@@ -278,16 +288,13 @@ impl Node {
     }
 }
 
-/// A runtime whose time stands still. Tokio itself draws random numbers, for the
-/// order in which those who wait for the same thing are woken; only a build with
-/// `--cfg tokio_unstable` lets them be seeded, see `cargo xtask sim`.
-fn runtime(seed: u64) -> Runtime {
+/// A runtime whose time stands still. Tokio draws random numbers that only a
+/// special build lets anybody seed: for the branches of a `select!` that is not
+/// biased, and for the order in which it wakes those who wait for one of its
+/// watch channels. The store's code uses neither where the order could matter.
+fn runtime() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true);
-    #[cfg(tokio_unstable)]
-    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
-    #[cfg(not(tokio_unstable))]
-    let _ = seed;
     builder.build().expect("a runtime without input and output")
 }
 
@@ -323,11 +330,12 @@ async fn keep_log(wal: Wal, work: Arc<Notify>, tempo: Arc<Mutex<Tempo>>) {
             if pause > 0 {
                 tokio::time::sleep(Duration::from_millis(pause)).await;
             }
-            if !wal.step() {
-                break;
+            match wal.step() {
+                Step::Idle => break,
+                // Others get their turn even on a disk that takes no time.
+                Step::Written => tokio::task::yield_now().await,
+                Step::Full(pause) => tokio::time::sleep(pause).await,
             }
-            // Others get their turn even on a disk that takes no time.
-            tokio::task::yield_now().await;
         }
     }
 }

@@ -15,6 +15,8 @@ use std::time::Duration;
 const CLIENTS: usize = 5;
 /// Between two looks at the watches and hashes.
 const LOOK_EVERY_MS: u64 = 10;
+/// Looks at the watches until everything must have been delivered.
+const SETTLE_LOOKS: usize = 100;
 /// A cluster that nobody troubles any more is whole again after this long.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
 /// Calls that took longer went to a process that died.
@@ -141,8 +143,8 @@ fn run(plan: &Plan, world: &mut World, random: &mut Random) -> Result<(), String
     nemesis.relent(world);
     world.ledger.trace("the trouble is over");
     let mut recover = |world: &mut World| {
-        nemesis.tend_refusals(world);
-        world.is_whole()
+        nemesis.tend(world);
+        world.is_whole() && nemesis.is_idle()
     };
     wait(world, "the cluster to recover", &mut recover)?;
     settle(world, &mut watchers)
@@ -150,7 +152,7 @@ fn run(plan: &Plan, world: &mut World, random: &mut Random) -> Result<(), String
 
 /// Everybody writes and reads once more, and all that was written must show.
 fn settle(world: &mut World, watchers: &mut Watchers) -> Result<(), String> {
-    for member in 0..world.nodes.len() {
+    for member in world.members() {
         let put = PutRequest {
             key: "k/last".into(),
             value: format!("last {member}").into(),
@@ -162,7 +164,7 @@ fn settle(world: &mut World, watchers: &mut Watchers) -> Result<(), String> {
         });
         ask(world, member, request, watchers)?;
     }
-    for member in 0..world.nodes.len() {
+    for member in world.members() {
         let request = Request::Range(RangeRequest {
             range: KeyRange::prefix("k"),
             ..RangeRequest::default()
@@ -172,11 +174,11 @@ fn settle(world: &mut World, watchers: &mut Watchers) -> Result<(), String> {
     wait(world, "the members to be even", &mut |world| {
         world.is_even()
     })?;
-    for member in 0..world.nodes.len() {
+    for member in world.members() {
         world.sample(member);
     }
-    // The slowest watcher takes an item in a tenth of a second.
-    for _ in 0..300 {
+    watchers.hurry();
+    for _ in 0..SETTLE_LOOKS {
         watchers.tend(world);
         for _ in 0..LOOK_EVERY_MS {
             world.tick();

@@ -10,6 +10,7 @@ use kontiki_raft::ReplicatedStore;
 use kontiki_store::{KeyRange, Store, WatchItem, WatchRequest};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How a watcher goes about it.
@@ -38,6 +39,8 @@ struct Watcher {
 pub(crate) struct Watchers {
     watchers: Vec<Watcher>,
     random: Random,
+    /// Once set, nobody is slow any more.
+    hurry: Arc<AtomicBool>,
 }
 
 impl Watchers {
@@ -82,7 +85,11 @@ impl Watchers {
                 watch: None,
             });
         }
-        Self { watchers, random }
+        Self {
+            watchers,
+            random,
+            hurry: Arc::default(),
+        }
     }
 
     /// Opens the watches that are missing.
@@ -116,10 +123,16 @@ impl Watchers {
             let over = Over(Arc::new(Mutex::new(false)));
             watcher.watch = Some((number, over.0.clone()));
             let (ledger, habit) = (world.ledger.clone(), watcher.habit.clone());
+            let hurry = self.hurry.clone();
             world.nodes[member].spawn(async move {
-                watch(store, request, number, &habit, &ledger, &over).await;
+                watch(store, request, number, &habit, &ledger, (&over, &hurry)).await;
             });
         }
+    }
+
+    /// From here on everybody takes what there is at once.
+    pub(crate) fn hurry(&self) {
+        self.hurry.store(true, Ordering::Relaxed);
     }
 
     /// From here on every watch that is open must have delivered everything.
@@ -160,7 +173,7 @@ async fn watch(
     number: usize,
     habit: &Habit,
     ledger: &Ledger,
-    over: &Over,
+    (over, hurry): (&Over, &AtomicBool),
 ) {
     let Ok(mut stream) = store.watch(request.clone()).await else {
         return;
@@ -195,7 +208,7 @@ async fn watch(
         if taken.is_multiple_of(16) {
             stream.request_progress();
         }
-        if habit.pause > 0 {
+        if habit.pause > 0 && !hurry.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(habit.pause)).await;
         }
     }

@@ -6,12 +6,14 @@ use crate::network::{Delay, SimNetwork};
 use crate::node::{Node, Pace};
 use kontiki_checker::HashSample;
 use kontiki_mvcc::conformance::Random;
-use kontiki_raft::{InitialMember, ReplicatedConfig, StoreLimits, Timing};
+use kontiki_raft::{InitialMember, InitialState, ReplicatedConfig, StoreLimits, Timing};
 use kontiki_store::Store;
 use std::time::Duration;
 
 /// How far time moves at once; also the least that the network takes.
 const TICK: Duration = Duration::from_millis(1);
+/// Of the members; the one after the last is the spare one.
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
 /// Everything that is simulated, but for those who trouble it.
 pub(crate) struct World {
@@ -22,18 +24,16 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A cluster of `members`, none of which runs yet.
+    /// A cluster of `members`, none of which runs yet, and a spare one.
     pub(crate) fn new(members: usize, seed: u64, bug: Option<Bug>) -> Self {
         let mut random = Random::new(seed);
-        let names = &["a", "b", "c", "d", "e"][..members];
-        let initial: Vec<InitialMember> = names
-            .iter()
-            .map(|name| InitialMember {
-                name: (*name).to_owned(),
-                peer_address: format!("{name}:2380"),
-            })
-            .collect();
-        let addresses = initial.iter().map(|member| member.peer_address.clone());
+        let member = |name: &&str| InitialMember {
+            name: (*name).to_owned(),
+            peer_address: format!("{name}:2380"),
+        };
+        let initial: Vec<InitialMember> = NAMES[..members].iter().map(member).collect();
+        let with_spare: Vec<InitialMember> = NAMES[..=members].iter().map(member).collect();
+        let addresses = with_spare.iter().map(|member| member.peer_address.clone());
         let usual = Delay {
             min: 1,
             max: [1, 2, 5][random.below(3)],
@@ -42,8 +42,16 @@ impl World {
         let ledger = Ledger::default();
         let limits = limits(&mut random);
         let auto_compaction = random.one_in(4).then_some(Duration::from_secs(2));
-        let nodes = initial.iter().enumerate().map(|(number, member)| {
-            let mut config = ReplicatedConfig::new("/data", &member.name, initial.clone());
+        if auto_compaction.is_some() {
+            ledger.compacts_itself();
+        }
+        let nodes = with_spare.iter().enumerate().map(|(number, member)| {
+            let spare = number == members;
+            let cluster = if spare { &with_spare } else { &initial };
+            let mut config = ReplicatedConfig::new("/data", &member.name, cluster.clone());
+            if spare {
+                config.initial_state = InitialState::Existing;
+            }
             config.timing = Timing {
                 heartbeat: Duration::from_millis(50),
                 election_min: Duration::from_millis(150),
@@ -59,7 +67,9 @@ impl World {
                 random.number(),
                 bug,
             );
-            node.start_at = Some(Duration::from_millis(random.below(300) as u64));
+            node.enrolled = !spare;
+            let start_at = Duration::from_millis(random.below(300) as u64);
+            node.start_at = Some(start_at).filter(|_| !spare);
             // The clocks of machines differ by less than this.
             node.rate = 995 + random.below(11) as u64;
             node.set_pace(Pace {
@@ -104,21 +114,58 @@ impl World {
         }
     }
 
-    /// Whether every member runs and has joined.
+    /// Where the spare member is.
+    pub(crate) fn spare_at(&self) -> usize {
+        self.nodes.len() - 1
+    }
+
+    /// The spare member.
+    pub(crate) fn spare(&self) -> &Node {
+        &self.nodes[self.spare_at()]
+    }
+
+    /// The spare member was added: it is started, with an empty disk.
+    pub(crate) fn enrol_spare(&mut self, seed: u64) {
+        let (at, now) = (self.spare_at(), self.now);
+        let node = &mut self.nodes[at];
+        node.replace_disk(seed);
+        node.enrolled = true;
+        node.start_at = Some(now);
+    }
+
+    /// The spare member was removed: it is stopped for good.
+    pub(crate) fn dismiss_spare(&mut self) {
+        let at = self.spare_at();
+        let node = &mut self.nodes[at];
+        node.kill();
+        node.enrolled = false;
+        node.start_at = None;
+    }
+
+    /// The members, without a spare one that is none.
+    pub(crate) fn members(&self) -> Vec<usize> {
+        let enrolled = self.nodes.iter().filter(|node| node.enrolled);
+        enrolled.map(|node| node.number).collect()
+    }
+
+    /// Whether every member runs and has joined; the spare one may be a learner.
     pub(crate) fn is_whole(&self) -> bool {
-        self.nodes.iter().all(|node| {
+        let spare = self.spare_at();
+        self.nodes.iter().filter(|node| node.enrolled).all(|node| {
             !node.is_stopping()
                 && node.store().is_some_and(|store| {
                     let status = store.status();
                     let status = status.borrow();
-                    !status.is_learner && status.leader_id != 0 && status.errors.is_empty()
+                    let joined = !status.is_learner || node.number == spare;
+                    joined && status.leader_id != 0 && status.errors.is_empty()
                 })
         })
     }
 
     /// Whether every member has applied the same.
     pub(crate) fn is_even(&self) -> bool {
-        let applied = self.nodes.iter().map(|node| {
+        let enrolled = self.nodes.iter().filter(|node| node.enrolled);
+        let applied = enrolled.map(|node| {
             let status = node.store()?.status();
             let status = status.borrow();
             Some((status.applied_index, status.revision))

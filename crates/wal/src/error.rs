@@ -53,6 +53,18 @@ pub enum WalError {
         /// The newest version that can be read.
         supported: u32,
     },
+    /// An older program wrote this log.
+    #[error(
+        "write-ahead log {file} has format version {found}, this program reads version {supported} only; move the member's data directory away and start it again: it is rebuilt from its peers (a whole cluster is moved over by a snapshot that the program which wrote it saves)"
+    )]
+    OlderVersion {
+        /// The segment.
+        file: String,
+        /// Its version.
+        found: u32,
+        /// The version that can be read.
+        supported: u32,
+    },
     /// The caller left a hole between the log's end and its entries.
     #[error("append at index {index} would leave a hole: the log's next index is {next}")]
     Hole {
@@ -94,7 +106,9 @@ impl From<WalError> for io::Error {
     fn from(error: WalError) -> Self {
         let kind = match &error {
             WalError::Full { .. } => io::ErrorKind::StorageFull,
-            WalError::Corrupt { .. } | WalError::NewerVersion { .. } => io::ErrorKind::InvalidData,
+            WalError::Corrupt { .. }
+            | WalError::NewerVersion { .. }
+            | WalError::OlderVersion { .. } => io::ErrorKind::InvalidData,
             WalError::Hole { .. } => io::ErrorKind::InvalidInput,
             WalError::Missing { .. } => io::ErrorKind::NotFound,
             WalError::Closed => io::ErrorKind::BrokenPipe,

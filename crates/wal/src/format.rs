@@ -1,23 +1,39 @@
 //! The bytes on disk: segment headers and records.
 //!
-//! A segment is a header and records, back to back. A record is
-//! `crc32c · length · kind · flags · 0 0 · index · payload`, little-endian. The
-//! checksum also covers the segment's number and the record's offset, so bytes
-//! that were meant for another place never pass for a record here.
+//! A segment is a header and records, back to back. A record is a header and a
+//! payload. Its header is, little-endian, `kind · flags · length · index ·
+//! sectors of zeroes · payload's crc32c · header's crc32c · end mark`. The
+//! header's checksum also covers the segment's number and the record's offset,
+//! so bytes that were meant for another place never pass for a record here.
 //!
-//! The first record of every batch (one write, one sync) is flagged. A batch is
-//! written only after the one before it was synced; hence a flagged record
-//! *behind* an unreadable one proves that the unreadable one was once safe.
+//! What a crash leaves of the last write has to be told from what damage leaves
+//! of an acknowledged one: the first is cut off, the second must not be.
+//! - The log only appends, so a sector that was never written reads as zeroes or
+//!   lies behind the end of the file. A header begins and ends with bytes that
+//!   are never zero, and says how many sectors of its payload are meant to be;
+//!   so a write that misses a sector is known by it, and any other unreadable
+//!   record is damaged.
+//! - The length has the header's checksum, so no flipped bit makes a record look
+//!   as if the file ended inside it.
+//! - The first record of every batch (one write, one sync) is flagged. A batch is
+//!   written only after the one before it was synced; hence a flagged record
+//!   *behind* an unreadable one proves that the unreadable one was once safe.
 
 use crate::WalError;
 
 /// The newest format this program reads and the one it writes.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The one that did not repeat its version.
+const UNCHECKED_VERSION: u32 = 1;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 40;
-pub(crate) const RECORD_HEADER_BYTES: usize = 20;
+pub(crate) const RECORD_HEADER_BYTES: usize = 27;
 
 const MAGIC: [u8; 8] = *b"KONTIWAL";
 const FLAG_BATCH_START: u8 = 1;
+/// The last byte of a record's header.
+const END_MARK: u8 = 0xe5;
+/// What the header's checksum covers of the header.
+const COVERED_BYTES: usize = 22;
 const SECTOR_BYTES: usize = 512;
 
 /// What a record says.
@@ -36,10 +52,11 @@ pub(crate) enum Kind {
 impl Kind {
     fn number(self) -> u8 {
         match self {
-            Self::Entry => 1,
-            Self::State => 2,
-            Self::Truncate => 3,
-            Self::Purge => 4,
+            // No flipped bit makes zero of them.
+            Self::Entry => 0xa1,
+            Self::State => 0xa2,
+            Self::Truncate => 0xa3,
+            Self::Purge => 0xa4,
         }
     }
 
@@ -98,17 +115,22 @@ impl BatchEncoder {
         } else {
             0
         };
-        let start = self.bytes.len();
-        let offset = self.offset + start as u64;
+        let offset = self.offset + self.bytes.len() as u64;
         let len =
             u32::try_from(payload.len()).expect("callers bound their payloads far below 4 GiB");
-        self.bytes.extend_from_slice(&[0; 4]);
-        self.bytes.extend_from_slice(&len.to_le_bytes());
-        self.bytes.extend_from_slice(&[kind.number(), flags, 0, 0]);
-        self.bytes.extend_from_slice(&index.to_le_bytes());
+        let mut header = [0; RECORD_HEADER_BYTES];
+        header[0] = kind.number();
+        header[1] = flags;
+        header[2..6].copy_from_slice(&len.to_le_bytes());
+        header[6..14].copy_from_slice(&index.to_le_bytes());
+        let zeroes = sectors_of_zeroes(payload, payload_offset(offset));
+        header[14..18].copy_from_slice(&zeroes.to_le_bytes());
+        header[18..22].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+        let crc = header_checksum(self.segment, offset, &header);
+        header[22..26].copy_from_slice(&crc.to_le_bytes());
+        header[26] = END_MARK;
+        self.bytes.extend_from_slice(&header);
         self.bytes.extend_from_slice(payload);
-        let crc = checksum(self.segment, offset, &self.bytes[start + 4..]);
-        self.bytes[start..start + 4].copy_from_slice(&crc.to_le_bytes());
         offset
     }
 
@@ -117,11 +139,25 @@ impl BatchEncoder {
     }
 }
 
-fn checksum(segment: u64, offset: u64, rest: &[u8]) -> u32 {
+fn header_checksum(segment: u64, offset: u64, header: &[u8]) -> u32 {
     let mut place = [0; 16];
     place[..8].copy_from_slice(&segment.to_le_bytes());
     place[8..].copy_from_slice(&offset.to_le_bytes());
-    crc32c::crc32c_append(crc32c::crc32c(&place), rest)
+    crc32c::crc32c_append(crc32c::crc32c(&place), &header[..COVERED_BYTES])
+}
+
+fn payload_offset(record_offset: u64) -> u64 {
+    record_offset + RECORD_HEADER_BYTES as u64
+}
+
+/// How many sectors of the disk hold nothing but zeroes of `payload`.
+fn sectors_of_zeroes(payload: &[u8], offset: u64) -> u32 {
+    let in_sector = usize::try_from(offset % SECTOR_BYTES as u64).expect("less than a sector");
+    let first = (SECTOR_BYTES - in_sector).min(payload.len());
+    let (first, rest) = payload.split_at(first);
+    let parts = std::iter::once(first).chain(rest.chunks(SECTOR_BYTES));
+    let zeroes = parts.filter(|part| !part.is_empty() && part.iter().all(|byte| *byte == 0));
+    u32::try_from(zeroes.count()).expect("a payload has fewer than 2^32 sectors")
 }
 
 fn u32_at(data: &[u8], at: usize) -> u32 {
@@ -132,71 +168,82 @@ fn u64_at(data: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(data[at..at + 8].try_into().expect("eight bytes"))
 }
 
+/// The header of a record, once it was found to be whole.
+struct Header {
+    kind: Kind,
+    batch_start: bool,
+    payload_len: usize,
+    index: u64,
+    zeroes: u32,
+    payload_crc: u32,
+}
+
+fn parse_header(data: &[u8], segment: u64, offset: u64) -> Result<Header, Unreadable> {
+    if data.len() < RECORD_HEADER_BYTES {
+        return Err(Unreadable::Short);
+    }
+    // The cheap looks come first: whoever searches tries every byte.
+    let kind = Kind::from_number(data[0]).ok_or(Unreadable::Wrong)?;
+    if data[1] & !FLAG_BATCH_START != 0
+        || data[RECORD_HEADER_BYTES - 1] != END_MARK
+        || header_checksum(segment, offset, data) != u32_at(data, COVERED_BYTES)
+    {
+        return Err(Unreadable::Wrong);
+    }
+    Ok(Header {
+        kind,
+        batch_start: data[1] & FLAG_BATCH_START != 0,
+        payload_len: u32_at(data, 2) as usize,
+        index: u64_at(data, 6),
+        zeroes: u32_at(data, 14),
+        payload_crc: u32_at(data, 18),
+    })
+}
+
 /// Reads the record at the start of `data`, which lies at `offset` of segment number `segment`.
 pub(crate) fn parse_record(
     data: &[u8],
     segment: u64,
     offset: u64,
 ) -> Result<Record<'_>, Unreadable> {
-    if data.len() < RECORD_HEADER_BYTES {
-        return Err(Unreadable::Short);
-    }
-    let Some(kind) = Kind::from_number(data[8]) else {
-        return Err(Unreadable::Wrong);
-    };
-    if data[9] & !FLAG_BATCH_START != 0 || data[10] != 0 || data[11] != 0 {
-        return Err(Unreadable::Wrong);
-    }
-    let end = RECORD_HEADER_BYTES + u32_at(data, 4) as usize;
-    if data.len() < end {
-        return Err(Unreadable::Short);
-    }
-    if checksum(segment, offset, &data[4..end]) != u32_at(data, 0) {
+    let header = parse_header(data, segment, offset)?;
+    let payload = &data[RECORD_HEADER_BYTES..];
+    let payload = payload.get(..header.payload_len).ok_or(Unreadable::Short)?;
+    if crc32c::crc32c(payload) != header.payload_crc {
         return Err(Unreadable::Wrong);
     }
     Ok(Record {
-        kind,
-        batch_start: data[9] & FLAG_BATCH_START != 0,
-        index: u64_at(data, 12),
-        payload: &data[RECORD_HEADER_BYTES..end],
+        kind: header.kind,
+        batch_start: header.batch_start,
+        index: header.index,
+        payload,
     })
 }
 
 /// Whether a batch begins anywhere behind `from`.
 pub(crate) fn batch_starts_after(data: &[u8], segment: u64, from: usize) -> bool {
     (from + 1..data.len()).any(|at| {
-        data.len() - at >= RECORD_HEADER_BYTES
-            && data[at + 9] == FLAG_BATCH_START
-            && parse_record(&data[at..], segment, at as u64).is_ok()
+        let header = parse_header(&data[at..], segment, at as u64);
+        header.is_ok_and(|header| header.batch_start)
     })
 }
 
 /// Whether the unreadable record at `from` looks like a write that a crash
-/// interrupted: the file ends inside it, or a sector of it was never written
-/// (the log only ever appends, so such a sector reads as zeroes).
-pub(crate) fn looks_torn(data: &[u8], from: usize) -> bool {
+/// interrupted: the file ends inside it, or a sector of it was never written.
+pub(crate) fn looks_torn(data: &[u8], segment: u64, from: usize) -> bool {
     let rest = &data[from..];
     if rest.len() < RECORD_HEADER_BYTES {
         return true;
     }
-    let claimed = from + RECORD_HEADER_BYTES + u32_at(rest, 4) as usize;
-    if claimed > data.len() {
-        return true;
+    let (header, payload) = rest.split_at(RECORD_HEADER_BYTES);
+    match parse_header(header, segment, from as u64) {
+        // A header begins and ends with other bytes than zero, so that the part
+        // of it that lies in one sector is never meant to be all zeroes.
+        Err(_) => sectors_of_zeroes(header, from as u64) > 0,
+        Ok(header) => payload.get(..header.payload_len).is_none_or(|payload| {
+            sectors_of_zeroes(payload, payload_offset(from as u64)) > header.zeroes
+        }),
     }
-    let end = if Kind::from_number(rest[8]).is_some() {
-        claimed
-    } else {
-        data.len()
-    };
-    let mut at = from;
-    while at < end {
-        let sector_end = ((at / SECTOR_BYTES + 1) * SECTOR_BYTES).min(end);
-        if data[at..sector_end].iter().all(|byte| *byte == 0) {
-            return true;
-        }
-        at = sector_end;
-    }
-    false
 }
 
 /// The header of segment number `segment`, whose first entry will be `first_index`.
@@ -204,6 +251,7 @@ pub(crate) fn segment_header(segment: u64, first_index: u64) -> [u8; SEGMENT_HEA
     let mut header = [0; SEGMENT_HEADER_BYTES];
     header[..8].copy_from_slice(&MAGIC);
     header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    header[12..16].copy_from_slice(&(!FORMAT_VERSION).to_le_bytes());
     header[16..24].copy_from_slice(&segment.to_le_bytes());
     header[24..32].copy_from_slice(&first_index.to_le_bytes());
     let crc = crc32c::crc32c(&header[..32]);
@@ -224,8 +272,11 @@ pub(crate) fn check_segment_header(data: &[u8], file: &str, segment: u64) -> Res
         return corrupt(0, "this is no segment of a write-ahead log");
     }
     let version = u32_at(data, 8);
+    // Stands there twice, because a newer format may place its checksum elsewhere.
+    if version != UNCHECKED_VERSION && u32_at(data, 12) != !version {
+        return corrupt(8, "the header's version is damaged");
+    }
     if version > FORMAT_VERSION {
-        // Before the checksum: a newer format may place it elsewhere.
         return Err(WalError::NewerVersion {
             file: file.to_owned(),
             found: version,
@@ -234,6 +285,13 @@ pub(crate) fn check_segment_header(data: &[u8], file: &str, segment: u64) -> Res
     }
     if crc32c::crc32c(&data[..32]) != u32_at(data, 32) {
         return corrupt(32, "the header's checksum does not match");
+    }
+    if version < FORMAT_VERSION {
+        return Err(WalError::OlderVersion {
+            file: file.to_owned(),
+            found: version,
+            supported: FORMAT_VERSION,
+        });
     }
     if u64_at(data, 16) != segment {
         return corrupt(
@@ -252,7 +310,7 @@ mod tests {
     fn a_record_reads_back_only_at_its_own_place() {
         let mut batch = BatchEncoder::new(3, 40);
         assert_eq!(batch.push(Kind::Entry, 7, b"seven"), 40);
-        assert_eq!(batch.push(Kind::Purge, 5, b""), 40 + 25);
+        assert_eq!(batch.push(Kind::Purge, 5, b""), 40 + 32);
         let first = parse_record(batch.bytes(), 3, 40).unwrap();
         assert_eq!(
             first,
@@ -263,12 +321,12 @@ mod tests {
                 payload: b"seven"
             }
         );
-        let second = parse_record(&batch.bytes()[25..], 3, 65).unwrap();
+        let second = parse_record(&batch.bytes()[32..], 3, 72).unwrap();
         assert_eq!((second.kind, second.batch_start), (Kind::Purge, false));
         assert_eq!(parse_record(batch.bytes(), 3, 41), Err(Unreadable::Wrong));
         assert_eq!(parse_record(batch.bytes(), 4, 40), Err(Unreadable::Wrong));
         assert_eq!(
-            parse_record(&batch.bytes()[..24], 3, 40),
+            parse_record(&batch.bytes()[..31], 3, 40),
             Err(Unreadable::Short)
         );
     }
@@ -285,24 +343,90 @@ mod tests {
     }
 
     #[test]
-    fn a_header_of_a_newer_version_is_told_apart_from_a_broken_one() {
+    fn a_header_of_another_version_is_told_apart_from_a_broken_one() {
         let mut header = segment_header(1, 0);
         assert_eq!(check_segment_header(&header, "f", 1), Ok(()));
         assert!(matches!(
             check_segment_header(&header, "f", 2),
             Err(WalError::Corrupt { offset: 16, .. })
         ));
+        for bit in 0..36 * 8 {
+            let mut header = header;
+            header[bit / 8] ^= 1 << (bit % 8);
+            let checked = check_segment_header(&header, "f", 1);
+            assert!(
+                matches!(checked, Err(WalError::Corrupt { .. })),
+                "bit {bit}: {checked:?}"
+            );
+        }
         header[8] = 9;
+        header[12] = !9;
         let newer = WalError::NewerVersion {
             file: "f".into(),
             found: 9,
             supported: FORMAT_VERSION,
         };
         assert_eq!(check_segment_header(&header, "f", 1), Err(newer));
-        header[8] = 0;
-        assert!(matches!(
-            check_segment_header(&header, "f", 1),
-            Err(WalError::Corrupt { offset: 32, .. })
-        ));
+        header[8..16].copy_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+        let crc = crc32c::crc32c(&header[..32]);
+        header[32..36].copy_from_slice(&crc.to_le_bytes());
+        let older = WalError::OlderVersion {
+            file: "f".into(),
+            found: 1,
+            supported: FORMAT_VERSION,
+        };
+        assert_eq!(check_segment_header(&header, "f", 1), Err(older));
+    }
+
+    /// A record at every distance from a sector's boundary, with a payload that
+    /// holds sectors of zeroes of its own.
+    fn placed() -> impl Iterator<Item = (u64, Vec<u8>)> {
+        (0..2 * SECTOR_BYTES as u64).step_by(7).map(|offset| {
+            let mut payload = vec![0; 1700];
+            payload[3] = 1;
+            payload[1650] = 2;
+            let mut batch = BatchEncoder::new(1, offset);
+            batch.push(Kind::Entry, 0, &payload);
+            (offset, batch.bytes().to_vec())
+        })
+    }
+
+    fn torn(offset: u64, record: &[u8]) -> bool {
+        let from = offset as usize;
+        let data = [vec![0x55; from].as_slice(), record].concat();
+        assert!(parse_record(record, 1, offset).is_err());
+        looks_torn(&data, 1, from)
+    }
+
+    #[test]
+    fn a_flipped_bit_never_looks_like_an_interrupted_write() {
+        for (offset, record) in placed() {
+            for bit in (0..RECORD_HEADER_BYTES * 8).chain((0..record.len() * 8).step_by(97)) {
+                let mut record = record.clone();
+                record[bit / 8] ^= 1 << (bit % 8);
+                assert!(!torn(offset, &record), "bit {bit} of a record at {offset}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_write_that_misses_a_sector_or_its_end_looks_interrupted() {
+        for (offset, record) in placed() {
+            for len in 0..record.len() {
+                assert!(torn(offset, &record[..len]), "{len} bytes at {offset}");
+            }
+            let mut at = 0;
+            while at < record.len() {
+                let in_sector = (offset as usize + at) % SECTOR_BYTES;
+                let end = (at + SECTOR_BYTES - in_sector).min(record.len());
+                let mut missing = record.clone();
+                missing[at..end].fill(0);
+                // Some sectors are meant to be zeroes.
+                if missing != record {
+                    assert!(torn(offset, &missing), "without {at}..{end} at {offset}");
+                }
+                at = end;
+            }
+        }
     }
 }

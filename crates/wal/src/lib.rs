@@ -31,4 +31,4 @@ pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile, FsDisk};
 pub use error::WalError;
 pub use sim::{SimDisk, SimFault};
-pub use wal::{Done, FullDisk, Wal, WalConfig, WalHealth, WalObserver};
+pub use wal::{Done, FullDisk, Step, Wal, WalConfig, WalHealth, WalObserver};

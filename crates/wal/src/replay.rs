@@ -99,7 +99,7 @@ fn judge(
     if batch_starts_after(data, segment, at) {
         return corrupt("a record's checksum does not match although newer records follow");
     }
-    if unreadable == Unreadable::Wrong && !looks_torn(data, at) {
+    if !looks_torn(data, segment, at) {
         return corrupt(
             "the last record's checksum does not match although it was written in full",
         );

@@ -69,6 +69,17 @@ pub struct WalHealth {
     pub bytes: u64,
 }
 
+/// What [`Wal::step`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing waited.
+    Idle,
+    /// Something was written, or has failed.
+    Written,
+    /// The disk is full; another try makes sense after this long.
+    Full(Duration),
+}
+
 struct Queued {
     op: Op,
     done: Option<Done>,
@@ -206,6 +217,13 @@ impl Wal {
         self.shared.state.lock().view.states.get(&slot).cloned()
     }
 
+    /// Why the log accepts nothing any more. It has then forgotten what was not
+    /// on disk, so that its end says nothing about what it was given.
+    #[must_use]
+    pub fn failure(&self) -> Option<WalError> {
+        self.shared.state.lock().failed.clone()
+    }
+
     /// How the log is doing.
     #[must_use]
     pub fn health(&self) -> WalHealth {
@@ -269,15 +287,20 @@ impl Wal {
         }
     }
 
-    /// Writes what waits, up to the bound of one batch; answers whether there
-    /// was anything. For a log that was opened with [`Wal::open_stepped`].
-    pub fn step(&self) -> bool {
+    /// Writes what waits, up to the bound of one batch. For a log that was
+    /// opened with [`Wal::open_stepped`].
+    pub fn step(&self) -> Step {
         let batch = self.shared.take_batch();
-        let any = !batch.is_empty();
-        if any && let Some(batch) = self.shared.commit(batch) {
-            self.shared.put_back(batch);
+        if batch.is_empty() {
+            return Step::Idle;
         }
-        any
+        match (self.shared.commit(batch), self.shared.config.full_disk) {
+            (Some(batch), FullDisk::Wait(pause)) => {
+                self.shared.put_back(batch);
+                Step::Full(pause)
+            }
+            _ => Step::Written,
+        }
     }
 
     /// Calls `wake` whenever something waits for [`Wal::step`]. Only the first

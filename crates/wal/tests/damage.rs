@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use kontiki_mvcc::conformance::Random;
-use kontiki_wal::{Disk, SimDisk, SystemClock, Wal, WalConfig, WalError};
+use kontiki_wal::{Disk, SimDisk, Step, SystemClock, Wal, WalConfig, WalError};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ fn written() -> Vec<(String, Vec<u8>)> {
     wal.truncate(18, Box::new(|_| ())).unwrap();
     wal.purge(4, Bytes::from_static(b"marker"), Box::new(|_| ()))
         .unwrap();
-    while wal.step() {}
+    while wal.step() == Step::Written {}
     let names = disk.list(Path::new("/wal")).unwrap();
     let content = |name: &String| disk.content(&Path::new("/wal").join(name)).unwrap();
     names

@@ -42,7 +42,7 @@ fn payload(index: u64, salt: u8, len: usize) -> Bytes {
 }
 
 fn drain(wal: &Wal) {
-    while wal.step() {}
+    while wal.step() == kontiki_wal::Step::Written {}
 }
 
 /// The log as a map.
@@ -237,9 +237,7 @@ fn a_flipped_bit_in_an_acknowledged_record_is_an_error_that_names_the_place() {
     let disk = SimDisk::new(1);
     drop(filled(&disk, 5));
     let size = disk.content(Path::new(FIRST_SEGMENT)).unwrap().len();
-    // A damaged length in the very last record looks like an unfinished write.
-    let last = 20 + payload(4, 1, 40).len();
-    for bit in (40 * 8..(size - last) * 8).step_by(7) {
+    for bit in 40 * 8..size * 8 {
         disk.flip_bit(Path::new(FIRST_SEGMENT), bit);
         let error = open(&disk).map(|_| ()).unwrap_err();
         let WalError::Corrupt { file, offset, .. } = &error else {
@@ -247,7 +245,7 @@ fn a_flipped_bit_in_an_acknowledged_record_is_an_error_that_names_the_place() {
         };
         assert_eq!(file, FIRST_SEGMENT);
         assert!(
-            *offset <= bit as u64 / 8 && bit as u64 / 8 < offset + 70,
+            *offset <= bit as u64 / 8 && bit as u64 / 8 < offset + 77,
             "bit {bit} at {offset}"
         );
         assert!(

@@ -12,13 +12,15 @@ use kontiki_store::{
     KeyRange, Op, PutRequest, RangeRequest, RangeResponse, Store, StoreError, StoreStatus,
     TxnRequest, TxnResponse,
 };
-use kontiki_wal::{Clock, SimDisk, SystemClock};
+use kontiki_wal::{Clock, Disk, SimDisk, SystemClock};
 use network::MemoryNetwork;
 use prometheus_client::registry::Registry;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+const LOG_DIR: &str = "/data/wal";
 /// Long enough that only a hang reaches it.
 pub const HANG: Duration = Duration::from_secs(60);
 
@@ -197,6 +199,29 @@ impl Cluster {
         node.disk = node.disk.crash();
         node.engine.crash();
         node.store = None;
+    }
+
+    /// The files of a member's log.
+    pub fn log_files(&self, at: usize) -> Vec<(PathBuf, Vec<u8>)> {
+        let (disk, dir) = (&self.nodes[at].disk, Path::new(LOG_DIR));
+        let names = disk.list(dir).expect("the disk works");
+        let paths = names.into_iter().map(|name| dir.join(name));
+        paths
+            .filter_map(|path| Some((path.clone(), disk.content(&path)?)))
+            .collect()
+    }
+
+    /// Puts other files in the place of a dead member's log.
+    pub fn set_log_files(&mut self, at: usize, files: &[(PathBuf, Vec<u8>)]) {
+        self.seed += 1000;
+        let disk = SimDisk::new(self.seed);
+        for (path, content) in files {
+            let file = disk.create(path).expect("the disk works");
+            file.write_at(0, content).expect("the disk works");
+            file.sync().expect("the disk works");
+        }
+        disk.sync_dir(Path::new(LOG_DIR)).expect("the disk works");
+        self.nodes[at].disk = disk;
     }
 
     /// Replaces the disk of a dead member by an empty one.
