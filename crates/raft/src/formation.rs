@@ -76,7 +76,8 @@ async fn settle(replica: &Replica) -> Result<(), String> {
     if outdated || (learner && members::votes_by_itself(replica, replica.id())) {
         if let Some(leader) = find_leader(replica).await {
             // Whatever the answer: the membership says when it is done.
-            let _ = ask_to_join(replica, leader, moved).await;
+            let address = replica.peer_node(leader).peer_address;
+            let _ = ask_to_join(replica, leader, &address, moved).await;
         }
     } else if moved && !replica.configured_noted.swap(true, Ordering::Relaxed) {
         note_configured(replica).await?;
@@ -221,7 +222,13 @@ async fn step(replica: &Arc<Replica>) -> Result<bool, String> {
             .find(|leader| *leader != 0);
         let asked = leader.or_else(|| answer.member.as_ref().map(|member| member.id));
         return match asked {
-            Some(id) if id != replica.id() => ask_to_join(replica, id, false).await,
+            Some(id) if id != replica.id() => {
+                // A member without a past knows only those of its configuration.
+                let told = known.iter().flat_map(|answer| &answer.members);
+                let address = told.into_iter().find(|member| member.id == id);
+                let address = address.map_or("", |member| member.peer_address.as_str());
+                ask_to_join(replica, id, address, false).await
+            }
             _ => Err("the cluster has no leader yet".to_owned()),
         };
     }
@@ -308,12 +315,14 @@ async fn make_cluster(replica: &Replica, others: &[HelloResponse]) -> Result<boo
     Ok(true)
 }
 
-async fn ask_to_join(replica: &Replica, leader: u64, moved: bool) -> Result<bool, String> {
-    let mut client = replica.peers.client(
-        leader,
-        &replica.peer_node(leader).peer_address,
-        Lane::Control,
-    );
+/// `address` is where the leader is, if nothing newer is known.
+async fn ask_to_join(
+    replica: &Replica,
+    leader: u64,
+    address: &str,
+    moved: bool,
+) -> Result<bool, String> {
+    let mut client = replica.peers.client(leader, address, Lane::Control);
     let request = JoinRequest {
         member: Some(replica.own_member()),
         moved,
