@@ -27,7 +27,14 @@ fn a_seed_replays_exactly() {
         troubled_for: Duration::from_secs(3),
         ..Plan::new(7)
     };
-    assert_eq!(simulate(&plan).unwrap(), simulate(&plan).unwrap());
+    let report = || {
+        let mut report = simulate(&plan).unwrap();
+        // The date in HTTP's headers is the real one: how often it changes, and so
+        // how well headers are compressed, is not the seed's to say.
+        report.network_bytes = 0;
+        report
+    };
+    assert_eq!(report(), report());
 }
 
 /// The first seed that shows a bug, with what it shows. `from` is one that
