@@ -190,10 +190,16 @@ pub fn start_ticks(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold spaces and parentheses; what follows its last one does not.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    if matches!(fields.first(), Some(&"Z" | &"X")) {
+    // A killed program's first thread is a zombie before its others have let go
+    // of their ports and files: it is gone when none is left.
+    if matches!(fields.first(), Some(&"Z" | &"X")) && threads(pid) <= 1 {
         return None;
     }
     fields.get(19)?.parse().ok()
+}
+
+fn threads(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
 #[cfg(test)]
