@@ -19,6 +19,10 @@ use tonic::{Request, Status};
 /// Larger than any batch of entries can be, see `StoreLimits` and `max_payload_entries`.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 20;
 
+/// How often, and how soon again, a member that may be dying is dialled.
+const REFUSAL_TRIES: u32 = 10;
+const REFUSAL_PAUSE: Duration = Duration::from_millis(10);
+
 pub(crate) const META_CLUSTER: &str = "kontiki-cluster";
 pub(crate) const META_FROM: &str = "kontiki-from";
 pub(crate) const META_TO: &str = "kontiki-to";
@@ -192,13 +196,21 @@ impl Peers {
             .connect_with_connector_lazy(connect)
     }
 
-    /// Whether the member's process is certainly gone: its address refuses.
+    /// Whether the member's process is certainly gone: its address refuses. One
+    /// that is dying may close its connections before the socket it listens on.
     pub(crate) async fn refuses(&self, id: u64) -> bool {
         let Some(address) = self.address(id) else {
             return false;
         };
-        let dial = tokio::time::timeout(Duration::from_millis(200), self.network.dial(&address));
-        // Anything else may just be the network: the ordinary timeout decides then.
-        matches!(dial.await, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
+        for _ in 0..REFUSAL_TRIES {
+            let dial = self.network.dial(&address);
+            match tokio::time::timeout(Duration::from_millis(200), dial).await {
+                Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => return true,
+                // No answer may just be the network: the ordinary timeout decides then.
+                Err(_) => return false,
+                Ok(_) => tokio::time::sleep(REFUSAL_PAUSE).await,
+            }
+        }
+        false
     }
 }
