@@ -14,6 +14,7 @@ mod pod_security;
 mod pod_topology_labels;
 mod priority;
 mod rbac_escalation;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage_object_in_use;
@@ -168,7 +169,7 @@ impl Admission {
     /// The plugins that are on by default, `NodeRestriction` and
     /// `OwnerReferencesPermissionEnforcement`, in upstream's order; then the
     /// check that roles and bindings give nothing away that their writer does
-    /// not have.
+    /// not have; last, so that nothing is charged for what is refused, quotas.
     #[must_use]
     pub fn standard(rbac: Arc<Rbac>, authorizer: Arc<dyn Authorizer>) -> Self {
         let ask = || authorizer.clone();
@@ -199,6 +200,7 @@ impl Admission {
             Arc::new(default_classes::DefaultIngressClass),
             Arc::new(pod_topology_labels::PodTopologyLabels),
             Arc::new(rbac_escalation::RbacEscalation { rbac, authorizer }),
+            Arc::new(resource_quota::ResourceQuota::default()),
         ])
     }
 

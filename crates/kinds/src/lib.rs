@@ -46,6 +46,7 @@ mod flowcontrol;
 mod networking;
 mod node;
 mod policy;
+pub mod quota;
 mod rbac;
 mod resource;
 mod scheduling;
