@@ -4,24 +4,20 @@
 //! change, so that nothing stays reserved for what no longer exists.
 
 use crate::controller::Context;
-use crate::fields::{list, text};
 use crate::{Action, Keys, Moment, Plan, Reconciler, Target, Watch, pods};
 use async_trait::async_trait;
 use kontiki_client::Delta;
-use kontiki_client::resources::{PODS, RESOURCE_QUOTAS};
-use kontiki_object::{GroupVersionResource, Object, Quantity, SharedObject, Status, Value};
+use kontiki_client::resources::RESOURCE_QUOTAS;
+use kontiki_kinds::quota::{Amounts, Evaluator, scopes_match};
+use kontiki_object::{GroupVersionResource, Object, SharedObject, Status, Value};
 use serde_json::json;
-use std::collections::BTreeMap;
 
 pub(crate) struct ResourceQuotaController;
 
 pub(crate) struct State {
     quota: SharedObject,
-    pods: Vec<SharedObject>,
-    /// `resource.group` → objects in the namespace.
-    counts: BTreeMap<String, usize>,
-    services: Vec<SharedObject>,
-    claims: Vec<SharedObject>,
+    /// What the namespace has of every resource that the quota limits.
+    content: Vec<(Evaluator, Vec<SharedObject>)>,
 }
 
 /// The quotas of a namespace in which something came, went, or is a pod that
@@ -69,145 +65,59 @@ impl Reconciler for ResourceQuotaController {
         };
         let namespace = quota.namespace();
         let served = context.config.resources.borrow().clone();
-        let mut counts = BTreeMap::new();
+        let mut content = Vec::new();
         for served in served
             .iter()
             .filter(|r| r.namespaced && r.watchable && r.deletable)
         {
-            let objects = context
-                .caches
-                .of(&served.resource)
-                .list_namespace(namespace)
-                .len();
-            counts.insert(served.resource.group_resource(), objects);
+            let evaluator = Evaluator::of(&served.resource.group_resource());
+            if limits(&quota).any(|name| evaluator.matches(name)) {
+                let cache = context.caches.of(&served.resource);
+                content.push((evaluator, cache.list_namespace(namespace)));
+            }
         }
-        let of = |resource| context.caches.of(&resource).list_namespace(namespace);
-        let mut pods = of(PODS);
-        pods.retain(|pod| !pods::is_terminal(pod) && in_scopes(&quota, pod));
-        Ok(Some(State {
-            pods,
-            counts,
-            services: of(kontiki_client::resources::SERVICES),
-            claims: of(kontiki_client::resources::PERSISTENT_VOLUME_CLAIMS),
-            quota,
-        }))
+        Ok(Some(State { quota, content }))
     }
 
     fn plan(&self, state: &State, _: &Moment) -> Plan {
-        let hard = state
-            .quota
-            .get(&["spec", "hard"])
-            .cloned()
-            .unwrap_or_else(|| json!({}));
+        let quota = &state.quota;
+        let hard = quota.get(&["spec", "hard"]).cloned();
         let mut used = json!({});
-        for name in hard.as_object().into_iter().flatten().map(|(name, _)| name) {
-            if let Some(amount) = usage(state, name) {
-                used[name] = json!(amount);
+        for (name, amount) in usage(state) {
+            used[name] = amount.to_string().into();
+        }
+        let status = json!({"hard": hard.unwrap_or_else(|| json!({})), "used": used});
+        Plan::of(Action::status(&RESOURCE_QUOTAS, quota, status))
+    }
+}
+
+/// The names of what a quota limits.
+fn limits(quota: &Object) -> impl Iterator<Item = &str> {
+    let hard = quota.get(&["spec", "hard"]).and_then(Value::as_object);
+    hard.into_iter().flatten().map(|(name, _)| name.as_str())
+}
+
+/// What is used of everything that the quota limits and somebody knows how to
+/// count.
+fn usage(state: &State) -> Amounts {
+    let mut used = Amounts::new();
+    for (evaluator, objects) in &state.content {
+        for name in limits(&state.quota).filter(|name| evaluator.matches(name)) {
+            used.entry(name.to_owned()).or_default();
+        }
+        let quota = state.quota.tree();
+        let counted = objects
+            .iter()
+            .map(|object| object.tree())
+            .filter(|object| scopes_match(evaluator, quota, object));
+        for (name, amount) in counted.flat_map(|object| evaluator.usage(object)) {
+            if let Some(sum) = used.get_mut(&name) {
+                // The first amount brings its notation along.
+                *sum = if sum.is_zero() { amount } else { *sum + amount };
             }
         }
-        let status = json!({"hard": hard, "used": used});
-        Plan::of(Action::status(&RESOURCE_QUOTAS, &state.quota, status))
     }
-}
-
-fn in_scopes(quota: &Object, pod: &Object) -> bool {
-    let best_effort = pod.str_at(&["status", "qosClass"]) == Some("BestEffort");
-    let terminating = pod.get(&["spec", "activeDeadlineSeconds"]).is_some();
-    let scopes = list(quota, &["spec", "scopes"])
-        .iter()
-        .filter_map(Value::as_str);
-    let mut scopes = scopes;
-    scopes.all(|scope| match scope {
-        "BestEffort" => best_effort,
-        "NotBestEffort" => !best_effort,
-        "Terminating" => terminating,
-        "NotTerminating" => !terminating,
-        _ => true,
-    })
-}
-
-/// What is used of one constraint; `None` for one that is not known here.
-fn usage(state: &State, name: &str) -> Option<String> {
-    let ports = |kind: &'static str| {
-        let of_kind = move |s: &&SharedObject| s.str_at(&["spec", "type"]) == Some(kind);
-        state.services.iter().filter(of_kind)
-    };
-    let count = match name {
-        "pods" => state.pods.len(),
-        "services.loadbalancers" => ports("LoadBalancer").count(),
-        "services.nodeports" => ports("NodePort")
-            .chain(ports("LoadBalancer"))
-            .map(|service| list(service, &["spec", "ports"]).len())
-            .sum(),
-        "requests.storage" => {
-            return Some(sum(state.claims.iter().filter_map(|claim| {
-                quantity(claim.get(&["spec", "resources", "requests", "storage"])?)
-            })));
-        }
-        _ => {
-            let resource = name.strip_prefix("count/").unwrap_or(name);
-            match state.counts.get(resource) {
-                Some(count) => *count,
-                None => return compute(state, name),
-            }
-        }
-    };
-    Some(count.to_string())
-}
-
-/// `cpu`, `requests.memory`, `limits.cpu` …: the sum over the pods.
-fn compute(state: &State, name: &str) -> Option<String> {
-    let (side, resource) = match name.split_once('.') {
-        Some((side @ ("requests" | "limits"), resource)) => (side, resource),
-        _ if matches!(name, "cpu" | "memory" | "ephemeral-storage") => ("requests", name),
-        _ => return None,
-    };
-    Some(sum(state
-        .pods
-        .iter()
-        .map(|pod| of_pod(pod, side, resource))))
-}
-
-/// The containers together, or the largest of those that run before them.
-fn of_pod(pod: &Object, side: &str, resource: &str) -> Quantity {
-    let of = |container: &Value| quantity(&container["resources"][side][resource]);
-    let mut together = Quantity::from_units(0);
-    for container in list(pod, &["spec", "containers"]) {
-        together += of(container).unwrap_or(Quantity::from_units(0));
-    }
-    let mut largest = Quantity::from_units(0);
-    for container in list(pod, &["spec", "initContainers"]) {
-        let amount = of(container).unwrap_or(Quantity::from_units(0));
-        if text(container, "restartPolicy") == "Always" {
-            together += amount;
-        } else if amount > largest {
-            largest = amount;
-        }
-    }
-    if largest > together {
-        largest
-    } else {
-        together
-    }
-}
-
-fn quantity(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => text.parse().ok(),
-        Value::Number(number) => number.to_string().parse().ok(),
-        _ => None,
-    }
-}
-
-fn sum(amounts: impl Iterator<Item = Quantity>) -> String {
-    let mut total: Option<Quantity> = None;
-    for amount in amounts.filter(|amount| !amount.is_zero()) {
-        match &mut total {
-            Some(total) => *total += amount,
-            None => total = Some(amount),
-        }
-    }
-    total.map_or_else(|| "0".to_owned(), |total| total.to_string())
+    used
 }
 
 #[cfg(test)]
@@ -227,12 +137,21 @@ mod tests {
         };
         let quota = json!({"metadata": {"name": "q", "namespace": "n"}, "spec": {"hard": {
             "requests.cpu": "4", "cpu": "4", "pods": "9", "count/deployments.apps": "3", "limits.memory": "1Gi"}}});
+        let ended = object(json!({"status": {"phase": "Failed"}, "spec": {
+            "containers": [{"resources": {"requests": {"cpu": "9"}}}]}}));
+        let deployment = || object(json!({}));
         let state = State {
             quota: object(quota),
-            pods: vec![pod("400m", "50m"), pod("200m", "2")],
-            counts: BTreeMap::from([("deployments.apps".to_owned(), 2)]),
-            services: Vec::new(),
-            claims: Vec::new(),
+            content: vec![
+                (
+                    Evaluator::of("pods"),
+                    vec![pod("400m", "50m"), pod("200m", "2"), ended],
+                ),
+                (
+                    Evaluator::of("deployments.apps"),
+                    vec![deployment(), deployment()],
+                ),
+            ],
         };
         let plan = ResourceQuotaController.plan(&state, &moment());
         let Some(Action::Update { body, .. }) = plan.actions.first() else {

@@ -3,4 +3,5 @@
 mod defaults;
 mod node_restriction;
 mod rbac_escalation;
+mod resource_quota;
 mod world;

@@ -12,6 +12,7 @@ use kontiki_client::{ApiRequest, Client, PatchKind, ResourceClient, Verb, WriteO
 use kontiki_mvcc::LocalStore;
 use kontiki_object::{GroupVersionResource, Object, SharedObject, Status};
 use kontiki_pki::PrivateKey;
+use kontiki_store::Store;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,21 @@ pub fn resource(path: &str) -> GroupVersionResource {
 impl World {
     /// With the namespaces `default`, `kube-system` and `kube-node-lease`.
     pub async fn start() -> Self {
+        let world = Self::on(LocalStore::in_memory());
+        for name in ["default", "kube-system", "kube-node-lease"] {
+            let namespace = json!({"metadata": {"name": name}});
+            world.admin().make("v1/namespaces", namespace).await;
+        }
+        world
+    }
+
+    /// One more server of the same cluster.
+    pub fn another(&self) -> Self {
+        Self::on(self.server.inner().config.store.clone())
+    }
+
+    /// With nothing in it but what the store holds.
+    fn on(store: Arc<dyn Store>) -> Self {
         let key = PrivateKey::generate().expect("the system has random numbers");
         let rbac = Rbac::new(Policy::default());
         let authorizer: Arc<dyn Authorizer> = Arc::new(authz::Union::new(vec![
@@ -54,7 +70,7 @@ impl World {
             rbac.clone(),
         ]));
         let config = Config {
-            store: LocalStore::in_memory(),
+            store,
             authenticator: Arc::new(authn::InProcess),
             authorizer,
             rbac: rbac.clone(),
@@ -79,16 +95,11 @@ impl World {
         let cancel = CancellationToken::new();
         let (feed, stop) = (server.clone(), cancel.clone());
         tokio::spawn(async move { feed.run(stop).await });
-        let world = Self {
+        Self {
             server,
             rbac,
             cancel,
-        };
-        for name in ["default", "kube-system", "kube-node-lease"] {
-            let namespace = json!({"metadata": {"name": name}});
-            world.admin().make("v1/namespaces", namespace).await;
         }
-        world
     }
 
     /// Somebody who may do everything, except what admission refuses.
