@@ -11,6 +11,7 @@
 pub mod apiserver;
 pub mod app;
 pub mod build;
+pub mod chaos;
 pub mod cluster;
 pub mod containerd;
 pub mod down;

@@ -8,7 +8,7 @@ use xtask::kubectl::Kubectl;
 use xtask::progress::{Steps, say};
 use xtask::topology::Topology;
 use xtask::up::bring_up;
-use xtask::{apiserver, build, down, forwarder, install, sim, status, suite};
+use xtask::{apiserver, build, chaos, down, forwarder, install, sim, status, suite};
 
 /// Kontiki's commands for trying and developing it.
 #[derive(Parser)]
@@ -31,9 +31,9 @@ enum Command {
         #[arg(long, default_value_t = 17_443)]
         port: u16,
     },
-    /// Take away what `up`, `dev` or `apiserver` made.
+    /// Take away what `up`, `dev` or `apiserver` made, or `chaos` left.
     Down {
-        /// Only this cluster; by default those of `up` and `dev`.
+        /// Only this cluster; by default those of `up`, `dev` and `chaos`.
         #[arg(long)]
         cluster: Option<String>,
     },
@@ -63,6 +63,8 @@ enum Command {
     },
     /// Simulate clusters of the store from seeds and check what clients saw.
     Sim(sim::Sim),
+    /// Trouble real members of the store and check what clients saw.
+    Chaos(chaos::Chaos),
     /// Forward ports of 127.0.0.1 into a namespace (started by `up`).
     #[command(hide = true)]
     Forward {
@@ -88,14 +90,19 @@ fn run(command: Command) -> Result<()> {
         Command::Apiserver { port } => start_apiserver(port),
         Command::Down { cluster } => {
             install::require_root("to remove network namespaces")?;
-            let clusters =
-                cluster.map_or_else(|| vec!["kontiki".into(), DEV.into()], |one| vec![one]);
+            let usual = || {
+                ["kontiki", DEV, suite::CHAOS_CLUSTER]
+                    .map(String::from)
+                    .to_vec()
+            };
+            let clusters = cluster.map_or_else(usual, |one| vec![one]);
             clusters.iter().try_for_each(|cluster| take_away(cluster))
         }
         Command::Test { only } => suite::run(only.as_deref()),
         Command::Failover { pause, times, json } => failover(pause, times, json),
         Command::Bench { words } => bench(&words),
         Command::Sim(what) => sim::run(&what),
+        Command::Chaos(what) => chaos::run(&what),
         Command::Forward {
             namespace,
             forwards,

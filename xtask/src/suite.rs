@@ -7,6 +7,10 @@ use anyhow::Result;
 
 /// The cluster that the end-to-end tests share.
 pub const E2E_CLUSTER: &str = "e2e";
+/// The members that `cargo xtask chaos` troubles.
+pub const CHAOS_CLUSTER: &str = "kchaos";
+/// Those that the end-to-end tests trouble.
+pub const E2E_CHAOS_CLUSTER: &str = "e2e-chaos";
 
 /// Formatting, lints, unit and integration tests, then the end-to-end tests
 /// against a release build with real containers.
@@ -53,7 +57,11 @@ pub fn run(only: Option<&str>) -> Result<()> {
         })?;
         // What an interrupted run left behind would be taken for this one's.
         let topology = Topology::new(E2E_CLUSTER, 9, 9);
-        steps.step("an empty machine", |_| down::down(&topology))?;
+        let troubled = Topology::new(E2E_CHAOS_CLUSTER, 9, 0);
+        steps.step("an empty machine", |_| {
+            down::down(&topology)?;
+            down::down(&troubled)
+        })?;
         // One test after the other: they would fight for two cores.
         let args = [
             "test",
@@ -79,7 +87,10 @@ pub fn run(only: Option<&str>) -> Result<()> {
                 say(&format!("the logs are kept in {}", logs.display()));
             }
         }
-        steps.step("the cluster is taken away", |_| down::down(&topology))?;
+        steps.step("the cluster is taken away", |_| {
+            down::down(&topology)?;
+            down::down(&troubled)
+        })?;
         tested?;
     }
     say(&format!("all tests passed in {:.0} s", steps.seconds()));

@@ -111,6 +111,23 @@ pub struct WatchRecord {
     pub settled: bool,
 }
 
+impl WatchRecord {
+    /// The first revision that has not come yet: where the next watch goes on.
+    #[must_use]
+    pub fn next_revision(&self) -> Revision {
+        let start = match (self.request.start_revision, self.opened_at) {
+            (0, Some(opened_at)) => opened_at + 1,
+            (start, _) => start,
+        };
+        let items = self.items.iter().map(|(_, item)| match item {
+            WatchItem::Events(batch) => batch.revision + 1,
+            WatchItem::Progress(revision) => revision + 1,
+            WatchItem::Compacted { compact_revision } => *compact_revision,
+        });
+        items.fold(start, Revision::max)
+    }
+}
+
 /// Hashes of one replica at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashSample {

@@ -112,17 +112,7 @@ impl Ledger {
     /// Where a watch has to go on, and whether it ended as compacted.
     pub(crate) fn resume_at(&self, number: usize) -> Revision {
         let inner = self.0.lock();
-        let watch = &inner.history.watches[number];
-        let start = match (watch.request.start_revision, watch.opened_at) {
-            (0, Some(opened_at)) => opened_at + 1,
-            (start, _) => start,
-        };
-        let items = watch.items.iter().map(|(_, item)| match item {
-            WatchItem::Events(batch) => batch.revision + 1,
-            WatchItem::Progress(revision) => revision + 1,
-            WatchItem::Compacted { compact_revision } => *compact_revision,
-        });
-        items.fold(start, Revision::max)
+        inner.history.watches[number].next_revision()
     }
 
     pub(crate) fn settled(&self, number: usize) {

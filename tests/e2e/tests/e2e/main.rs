@@ -6,6 +6,7 @@
 mod access;
 mod application;
 mod bad_days;
+mod chaos;
 mod commands;
 mod disruption;
 mod etcd;
