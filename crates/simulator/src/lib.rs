@@ -28,4 +28,5 @@ mod workload;
 mod world;
 
 pub use bugs::Bug;
+pub use nemesis::Troubles;
 pub use simulation::{Failure, Plan, Report, simulate};

@@ -64,6 +64,17 @@ const TROUBLES: [(usize, Trouble); 22] = [
     (2, Trouble::MoveLeader),
 ];
 
+/// Which troubles a history is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Troubles {
+    /// All kinds, in a mixture that the seed draws.
+    All,
+    /// Leaders that freeze or lose touch, so that another leads beside them.
+    Splits,
+}
+
+const SPLITS: [(usize, Trouble); 2] = [(1, Trouble::Freeze), (3, Trouble::Isolate)];
+
 /// What ends by itself.
 #[derive(Clone, Copy, Debug)]
 enum Relief {
@@ -77,6 +88,7 @@ enum Relief {
 /// Its plans.
 pub(crate) struct Nemesis {
     random: Random,
+    troubles: Troubles,
     weights: Vec<(usize, Trouble)>,
     next_at: Duration,
     mean_ms: usize,
@@ -88,15 +100,18 @@ pub(crate) struct Nemesis {
 }
 
 impl Nemesis {
-    pub(crate) fn new(seed: u64, from: Duration) -> Self {
+    pub(crate) fn new(seed: u64, from: Duration, troubles: Troubles) -> Self {
         let mut random = Random::new(seed);
-        let weights = TROUBLES.map(|(weight, trouble)| {
+        let drawn = TROUBLES.map(|(weight, trouble)| {
             let factor = [0, 1, 1, 4][random.below(4)];
             (weight * factor, trouble)
         });
-        let mut weights = weights.to_vec();
-        weights.push((2, Trouble::PowerOff));
+        let weights = match troubles {
+            Troubles::All => [&drawn[..], &[(2, Trouble::PowerOff)]].concat(),
+            Troubles::Splits => SPLITS.to_vec(),
+        };
         Self {
+            troubles,
             mean_ms: [150, 400, 1000][random.below(3)],
             operator: Operator::new(random.number()),
             random,
@@ -195,7 +210,11 @@ impl Nemesis {
 
     fn trouble(&mut self, world: &mut World, trouble: Trouble) {
         let members = world.nodes.len();
-        let at = self.random.below(members);
+        let drawn = self.random.below(members);
+        let at = match self.troubles {
+            Troubles::All => drawn,
+            Troubles::Splits => world.leader().unwrap_or(drawn),
+        };
         let other = (at + 1 + self.random.below(members - 1)) % members;
         world
             .ledger

@@ -2,7 +2,7 @@
 
 use crate::bugs::Bug;
 use crate::ledger::digest;
-use crate::nemesis::Nemesis;
+use crate::nemesis::{Nemesis, Troubles};
 use crate::watchers::Watchers;
 use crate::workload::{Workload, call};
 use crate::world::World;
@@ -34,6 +34,8 @@ pub struct Plan {
     pub seed: u64,
     /// For how long the cluster is troubled.
     pub troubled_for: Duration,
+    /// By what.
+    pub troubles: Troubles,
     /// A planted bug.
     pub bug: Option<Bug>,
 }
@@ -45,6 +47,7 @@ impl Plan {
         Self {
             seed,
             troubled_for: Duration::from_secs(10),
+            troubles: Troubles::All,
             bug: None,
         }
     }
@@ -120,7 +123,7 @@ fn run(plan: &Plan, world: &mut World, random: &mut Random) -> Result<(), String
         world.is_whole()
     })?;
     let until = world.now + plan.troubled_for;
-    let mut nemesis = Nemesis::new(random.number(), world.now);
+    let mut nemesis = Nemesis::new(random.number(), world.now, plan.troubles);
     let mut look = 0;
     while world.now < until {
         workload.step(world);

@@ -148,6 +148,15 @@ impl World {
         enrolled.map(|node| node.number).collect()
     }
 
+    /// A member that believes it leads.
+    pub(crate) fn leader(&self) -> Option<usize> {
+        let leads = |member: &usize| {
+            let store = self.nodes[*member].store();
+            store.is_some_and(|store| store.status().borrow().is_leader())
+        };
+        (0..self.nodes.len()).find(leads)
+    }
+
     /// Whether every member runs and has joined; the spare one may be a learner.
     pub(crate) fn is_whole(&self) -> bool {
         let spare = self.spare_at();
