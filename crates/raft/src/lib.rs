@@ -31,6 +31,7 @@ mod operations;
 mod peers;
 mod position;
 mod proposer;
+mod pulse;
 mod raft_network;
 mod random;
 mod reads;

@@ -1,6 +1,7 @@
 //! Raft's calls to its peers over gRPC.
 
 use crate::peers::{Client, Lane, Peers};
+use crate::pulse::Pulse;
 use crate::snapshot::SnapshotContent;
 use crate::types::{LogIdT, PeerNode, TypeConfig, VoteT, encode_entry};
 use crate::wire::{self, append_response, snapshot_request};
@@ -42,13 +43,14 @@ pub(crate) struct PeerLink {
     disk_id: u64,
     /// Its name, for people.
     name: String,
-    /// Whether its loss is told: by the heartbeats, which never pause.
-    tells: bool,
+    /// Whether it carries the heartbeats, which never pause: the peer's loss is told by them.
+    beats: bool,
+    /// The stream of the heartbeats, while it is open.
+    pulse: Option<Pulse>,
     /// Whether the last append went wrong.
     lost: bool,
     /// Where it was when the link was made.
     address: String,
-    replication: Lane,
 }
 
 impl PeerLink {
@@ -59,16 +61,16 @@ impl PeerLink {
 }
 
 impl NetworkFactory {
-    fn link(&self, target: u64, node: &PeerNode, replication: Lane) -> PeerLink {
+    fn link(&self, target: u64, node: &PeerNode, beats: bool) -> PeerLink {
         PeerLink {
             peers: self.peers.clone(),
             target,
             disk_id: node.disk_id,
             name: node.name.clone(),
-            tells: replication == Lane::Control,
+            beats,
+            pulse: None,
             lost: false,
             address: node.peer_address.clone(),
-            replication,
         }
     }
 }
@@ -76,7 +78,7 @@ impl NetworkFactory {
 impl PeerLink {
     /// Tells once that the peer is away, and once that it is back.
     fn note<T>(&mut self, outcome: &Result<T, RPCError<TypeConfig>>) {
-        if !self.tells {
+        if !self.beats {
             return;
         }
         match outcome {
@@ -88,17 +90,46 @@ impl PeerLink {
         }
         self.lost = outcome.is_err();
     }
+
+    /// A heartbeat and its answer.
+    async fn beat(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        limit: Duration,
+    ) -> Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>> {
+        let mut message = append_request(&request);
+        // Put back only after an answer after which the stream goes on.
+        let open = self.pulse.take();
+        let call = async {
+            let mut pulse = match open {
+                Some(pulse) => pulse,
+                None => {
+                    let disk = (self.target, self.disk_id);
+                    message.acknowledged = self.peers.acknowledged.to(disk, request.vote);
+                    Pulse::open(self.client(Lane::Control)).await?
+                }
+            };
+            let answer = append_result(pulse.beat(message).await?)?;
+            Ok((pulse, answer))
+        };
+        let (pulse, answer) = match tokio::time::timeout(limit, call).await {
+            Ok(answered) => answered.map_err(|status: Status| failed(&status))?,
+            Err(_) => return Err(timed_out()),
+        };
+        self.pulse = answer.is_ok().then_some(pulse);
+        Ok(answer)
+    }
 }
 
 impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     type Network = PeerLink;
 
     async fn new_client(&mut self, target: u64, node: &PeerNode) -> PeerLink {
-        self.link(target, node, Lane::Replication)
+        self.link(target, node, false)
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, node: &PeerNode) -> PeerLink {
-        self.link(target, node, Lane::Control)
+        self.link(target, node, true)
     }
 }
 
@@ -220,14 +251,18 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
             let Some(first) = input.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
+            if self.beats {
+                let answer = self.beat(first, option.soft_ttl()).await;
+                self.note(&answer);
+                return answer.map(|answer| futures::stream::iter([Ok(answer)]).boxed());
+            }
             let (vote, disk) = (first.vote, (self.target, self.disk_id));
             let mut beginning = append_request(&first);
             beginning.acknowledged = self.peers.acknowledged.to(disk, vote);
             let requests = futures::stream::iter([beginning])
                 .chain(input.map(|request| append_request(&request)));
-            let mut client = self.client(self.replication);
+            let mut client = self.client(Lane::Replication);
             let answers = within(option.soft_ttl(), client.append(requests)).await;
-            self.note(&answers);
             let peers = self.peers.clone();
             let answers = answers?.map(move |answer| {
                 let answer = answer

@@ -59,7 +59,6 @@ fn is_found(bug: Bug, from: u64, properties: &[&str]) {
 #[track_caller]
 fn is_found_among(troubles: Troubles, bug: Bug, from: u64, properties: &[&str]) {
     let (seed, what) = find(bug, troubles, from);
-    println!("{bug:?}: seed {seed}");
     assert!(
         properties.iter().any(|property| what.starts_with(property)),
         "seed {seed} shows something else: {what}"
