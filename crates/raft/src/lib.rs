@@ -40,6 +40,7 @@ mod replica;
 mod restore;
 mod server;
 mod snapshot;
+mod start;
 mod status;
 mod store;
 mod surviving;
@@ -67,6 +68,7 @@ pub use config::{
 pub use net::{Network, PeerListener, PeerStream, TcpNetwork};
 pub use random::seed_this_thread;
 pub use restore::{RestoreError, RestorePlan};
-pub use store::{Environment, ReplicatedStore, StartError, WallClock};
+pub use start::{Environment, StartError, WallClock};
+pub use store::ReplicatedStore;
 pub use surviving::{LogEnd, Surviving, SurvivingError};
 pub use workers::Workers;
