@@ -57,6 +57,7 @@ impl pb::diagnosis_server::Diagnosis for Etcd {
             peers: found.peers.into_iter().map(peer).collect(),
             certificate_days_left: days.as_ref().and_then(|days| days()),
             feature_level: found.feature_level,
+            remarks: found.remarks,
         }))
     }
 }

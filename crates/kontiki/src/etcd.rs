@@ -5,6 +5,7 @@ mod tls;
 pub use tls::TlsFiles;
 
 use crate::process_metrics::ProcessMetrics;
+use crate::replica::{self, Ended};
 use crate::server::{StoreDirs, Traces, listener};
 use crate::snapshots::{self, Schedule, SnapshotMetrics};
 use anyhow::{Context, Result, bail};
@@ -17,7 +18,6 @@ use kontiki_mvcc::Limits;
 use kontiki_raft::{
     InitialMember, InitialState, ReplicatedConfig, ReplicatedStore, StoreLimits, Timing,
 };
-use kontiki_rocks::{RocksEngine, RocksOptions};
 use kontiki_store::Store;
 use kontiki_telemetry::{Telemetry, TelemetryConfig};
 use prometheus_client::encoding::text;
@@ -95,12 +95,13 @@ pub struct EtcdConfig {
     pub txn_ops_max: usize,
     pub strict_reconfig: bool,
     pub stale_reads: bool,
+    pub rebuild_corrupt_member: bool,
     pub tokens: Tokens,
     pub snapshots: Option<Schedule>,
 }
 
 /// Runs until it is asked to stop.
-pub async fn run(config: EtcdConfig, log_level: &str) -> Result<()> {
+pub async fn run(config: EtcdConfig, log_level: &str) -> Result<Ended> {
     let telemetry = TelemetryConfig {
         log_filter: log_level.to_owned(),
         ..TelemetryConfig::default()
@@ -113,7 +114,7 @@ pub async fn run(config: EtcdConfig, log_level: &str) -> Result<()> {
     result
 }
 
-async fn serve(config: EtcdConfig, cancel: CancellationToken) -> Result<()> {
+async fn serve(config: EtcdConfig, cancel: CancellationToken) -> Result<Ended> {
     let mut listeners = Vec::new();
     // Taken before anything starts: a wrong port is told at once.
     for url in &config.listen_clients {
@@ -123,7 +124,9 @@ async fn serve(config: EtcdConfig, cancel: CancellationToken) -> Result<()> {
     registry.register_collector(Box::new(ProcessMetrics::default()));
     let snapshot_metrics = SnapshotMetrics::register(&mut registry);
     let store = start_store(&config, &mut registry, &cancel).await?;
-    let Some(store) = store else { return Ok(()) };
+    let Some(store) = store else {
+        return Ok(Ended::Asked);
+    };
     let options = kontiki_etcd::Options {
         message_bytes_max: config.request_bytes_max + MESSAGE_OVERHEAD_BYTES,
         peer_scheme: if config.peer_tls.is_some() {
@@ -176,7 +179,11 @@ async fn serve(config: EtcdConfig, cancel: CancellationToken) -> Result<()> {
     if let Some(Compaction::Revisions(kept)) = config.compaction {
         tasks.spawn(keep_revisions(store.clone(), kept, serving.clone()));
     }
-    cancel.cancelled().await;
+    let corrupt = replica::corrupted(&store, &config.data_dir, config.rebuild_corrupt_member);
+    let ended = match cancel.run_until_cancelled(corrupt).await {
+        Some(()) => Ended::Corrupt,
+        None => Ended::Asked,
+    };
     tracing::info!("handing over");
     store.shutdown().await;
     serving.cancel();
@@ -184,7 +191,7 @@ async fn serve(config: EtcdConfig, cancel: CancellationToken) -> Result<()> {
     tasks.abort_all();
     while tasks.join_next().await.is_some() {}
     tracing::info!("stopped");
-    Ok(())
+    Ok(ended)
 }
 
 /// `None` if the process was asked to stop before the store had started.
@@ -193,12 +200,6 @@ async fn start_store(
     registry: &mut Registry,
     cancel: &CancellationToken,
 ) -> Result<Option<Arc<ReplicatedStore>>> {
-    let dirs = StoreDirs::of(&config.data_dir);
-    std::fs::create_dir_all(&dirs.state)
-        .with_context(|| format!("cannot make {}", dirs.state.display()))?;
-    let state = dirs.state.clone();
-    let opened = move || RocksEngine::open(&state, &RocksOptions::default());
-    let engine = tokio::task::spawn_blocking(opened).await??;
     let limits = StoreLimits {
         request: Limits {
             txn_ops_max: config.txn_ops_max,
@@ -223,13 +224,15 @@ async fn start_store(
         strict_reconfig: config.strict_reconfig,
         quota_bytes: config.quota_bytes,
         traces: Some(Arc::new(Traces)),
-        ..ReplicatedConfig::new(&dirs.log, &config.name, config.members.clone())
+        ..ReplicatedConfig::new(
+            StoreDirs::of(&config.data_dir).log,
+            &config.name,
+            config.members.clone(),
+        )
     };
-    let start = ReplicatedStore::start(replicated, Arc::new(engine), registry);
-    match cancel.run_until_cancelled(start).await {
-        Some(store) => Ok(Some(Arc::new(store.context("the store did not start")?))),
-        None => Ok(None),
-    }
+    let rebuild = config.rebuild_corrupt_member;
+    let start = replica::start(&config.data_dir, replicated, rebuild, registry);
+    cancel.run_until_cancelled(start).await.transpose()
 }
 
 /// etcd's own words: others wait for them in the log.

@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod etcd;
 mod process_metrics;
+mod replica;
 mod server;
 mod snapshots;
 

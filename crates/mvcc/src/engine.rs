@@ -59,6 +59,9 @@ pub struct EngineError {
     pub operation: String,
     /// What the engine said.
     pub reason: String,
+    /// Whether what once was written does not read back. Anything else may be
+    /// over after a restart.
+    pub damaged: bool,
 }
 
 impl EngineError {
@@ -67,6 +70,15 @@ impl EngineError {
         Self {
             operation: operation.into(),
             reason: reason.to_string(),
+            damaged: false,
+        }
+    }
+
+    /// Like [`Self::new`], for data that does not read back as it was written.
+    pub fn damaged(operation: impl Into<String>, reason: impl ToString) -> Self {
+        Self {
+            damaged: true,
+            ..Self::new(operation, reason)
         }
     }
 }
@@ -179,6 +191,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// How much the engine holds.
     fn size(&self) -> EngineSize;
+
+    /// What was found damaged since it was opened, by whoever read or wrote it.
+    fn damage(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A frozen state of the engine.

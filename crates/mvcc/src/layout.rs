@@ -43,7 +43,7 @@ pub(crate) mod meta {
 }
 
 pub(crate) fn damaged(what: &str, why: impl ToString) -> EngineError {
-    EngineError::new(format!("reading {what}"), why)
+    EngineError::damaged(format!("reading {what}"), why)
 }
 
 pub(crate) fn meta_key(slot: u8, name: &[u8], rest: &[u8]) -> Vec<u8> {

@@ -222,6 +222,12 @@ impl StateMachine {
         self.engine.size()
     }
 
+    /// What the engine has found damaged since it was opened.
+    #[must_use]
+    pub fn engine_damage(&self) -> Option<String> {
+        self.engine.damage()
+    }
+
     /// Every lease, by id, without its keys.
     #[must_use]
     pub fn leases(&self) -> Vec<LeaseState> {

@@ -16,6 +16,9 @@ pub trait TraceContext: Send + Sync {
     fn join(&self, span: &tracing::Span, parent: &str);
 }
 
+/// What operators are told about this member beyond its status.
+pub type Remarks = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// A member of the cluster's first configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitialMember {
@@ -165,6 +168,8 @@ pub struct ReplicatedConfig {
     pub leaderless_max: Duration,
     /// How traces are carried; `None`: they end here.
     pub traces: Option<Arc<dyn TraceContext>>,
+    /// What operators are told about this member beyond its status.
+    pub remarks: Option<Remarks>,
 }
 
 /// A configuration that cannot work.
@@ -214,6 +219,7 @@ impl ReplicatedConfig {
             compare_hashes: Some(Duration::from_secs(600)),
             leaderless_max: Duration::from_secs(3),
             traces: None,
+            remarks: None,
         }
     }
 

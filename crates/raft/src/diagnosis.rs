@@ -35,6 +35,11 @@ impl ReplicatedStore {
             disk_free_bytes: free_bytes(&replica.config.data_dir),
             write_probe,
             feature_level: replica.content.feature_level(),
+            remarks: replica
+                .config
+                .remarks
+                .as_ref()
+                .map_or_else(Vec::new, |remarks| remarks()),
             peers,
         }
     }

@@ -161,7 +161,7 @@ pub(crate) async fn discover(
     }
 }
 
-async fn ask_stranger(
+pub(crate) async fn ask_stranger(
     strangers: &Peers,
     config: &ReplicatedConfig,
     address: &str,

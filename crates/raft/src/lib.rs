@@ -14,6 +14,7 @@
 
 mod agreement;
 mod config;
+mod corruption;
 #[cfg(test)]
 mod damage;
 mod diagnosis;
@@ -35,6 +36,7 @@ mod pulse;
 mod raft_network;
 mod random;
 mod reads;
+mod rebuild;
 mod recent;
 mod replica;
 mod restore;
@@ -62,11 +64,12 @@ mod wire {
 
 pub use agreement::FEATURE_LEVEL;
 pub use config::{
-    ConfigError, InitialMember, InitialState, PeerTls, ReplicatedConfig, StoreLimits, Timing,
-    TraceContext,
+    ConfigError, InitialMember, InitialState, PeerTls, Remarks, ReplicatedConfig, StoreLimits,
+    Timing, TraceContext,
 };
 pub use net::{Network, PeerListener, PeerStream, TcpNetwork};
 pub use random::seed_this_thread;
+pub use rebuild::{RebuildRefusal, await_consent};
 pub use restore::{RestoreError, RestorePlan};
 pub use start::{Environment, StartError, WallClock};
 pub use store::ReplicatedStore;

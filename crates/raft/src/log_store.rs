@@ -1,5 +1,6 @@
 //! Raft's log and vote on the write-ahead log.
 
+use crate::corruption::Corruption;
 use crate::types::{EntryT, LogIdT, TypeConfig, VoteT, decode_entry, encode_entry};
 use crate::wire;
 use bytes::Bytes;
@@ -27,11 +28,12 @@ const READ_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone)]
 pub(crate) struct LogStore {
     wal: Wal,
+    corruption: Corruption,
 }
 
 impl LogStore {
-    pub(crate) fn new(wal: Wal) -> Self {
-        Self { wal }
+    pub(crate) fn new(wal: Wal, corruption: Corruption) -> Self {
+        Self { wal, corruption }
     }
 
     fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
@@ -61,7 +63,8 @@ impl LogStore {
             return Ok(Vec::new());
         }
         self.wal
-            .read(start..end, READ_BYTES_MAX)?
+            .read(start..end, READ_BYTES_MAX)
+            .map_err(|error| self.corruption.of_log(error))?
             .into_iter()
             .map(decode_entry)
             .collect()
@@ -290,7 +293,7 @@ mod tests {
         let disk = SimDisk::new(1);
         let (config, clock) = (WalConfig::new("/wal"), Arc::new(SystemClock::default()));
         let wal = Wal::open_stepped(config, Arc::new(disk.clone()), clock, None).unwrap();
-        let mut store = LogStore::new(wal.clone());
+        let mut store = LogStore::new(wal.clone(), Corruption::default());
         wal.append(0, vec![Bytes::from_static(b"entry")], Box::new(|_| ()))
             .unwrap();
         disk.inject(SimFault::FailSync);

@@ -84,6 +84,7 @@ pub(crate) async fn check(replica: &Replica, first: &wire::AppendRequest) -> Res
     if let Err(error) = forsaken.save(&replica.wal).await {
         tracing::error!(%error, "could not note that entries were lost");
     }
+    replica.corruption.note(&told);
     replica.status.trouble(TROUBLE, Some(told.clone()));
     let _ = replica.raft.shutdown().await;
     Err(Status::failed_precondition(told))

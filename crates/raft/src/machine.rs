@@ -1,6 +1,7 @@
 //! The consensus library's view of the MVCC state machine.
 
 use crate::config::TraceContext;
+use crate::corruption::Corruption;
 use crate::lessor::Lessor;
 use crate::metrics::Metrics;
 use crate::position::Position;
@@ -38,6 +39,7 @@ pub(crate) struct Machine {
     /// Index of the last applied entry.
     pub applied: watch::Sender<u64>,
     pub workers: Workers,
+    pub corruption: Corruption,
 }
 
 /// A batch of entries, taken apart.
@@ -109,8 +111,12 @@ impl Machine {
         // They end with this function.
         let _spans = self.spans(&traces, entries.len());
         let started = Instant::now();
-        let outcomes = may_block(|| self.content.apply(&entries, self.position.encode()))
-            .map_err(|error| self.fatal(&error))?;
+        let outcomes = may_block(|| self.content.apply(&entries, self.position.encode())).map_err(
+            |error| {
+                self.corruption.of_engine(&error);
+                self.fatal(&error)
+            },
+        )?;
         self.metrics.applied(entries.len(), started.elapsed());
         for (entry, outcomes) in entries.iter().zip(&outcomes) {
             self.tell_lessor(&entry.commands, outcomes);

@@ -39,8 +39,8 @@ fn latency() -> Histogram {
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
+    pub(crate) fn new() -> Self {
+        Self {
             has_leader: Gauge::default(),
             is_leader: Gauge::default(),
             is_learner: Gauge::default(),
@@ -60,10 +60,14 @@ impl Metrics {
             backend_commit: latency(),
             apply: latency(),
             apply_entries: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
-        };
-        metrics.register_server(registry);
-        metrics.register_storage(registry);
-        metrics
+        }
+    }
+
+    /// Makes them known. Only once a replica runs: another start may follow one
+    /// that failed, and nothing takes a metric out again.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        self.register_server(registry);
+        self.register_storage(registry);
     }
 
     fn register_server(&self, registry: &mut Registry) {

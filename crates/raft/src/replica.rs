@@ -1,6 +1,7 @@
 //! What the parts of one replica share.
 
 use crate::config::ReplicatedConfig;
+use crate::corruption::Corruption;
 use crate::identity::Identity;
 use crate::lessor::Lessor;
 use crate::machine::Machine;
@@ -60,6 +61,7 @@ pub(crate) struct Replica {
     /// What this member proposes as the leader.
     pub own: Arc<LeaderProposals>,
     pub workers: Workers,
+    pub corruption: Corruption,
 }
 
 /// What became of a proposal that was handed to a leader.

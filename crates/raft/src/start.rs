@@ -13,7 +13,7 @@ use crate::replica::{RaftT, Replica};
 use crate::server::PeerService;
 use crate::workers::Workers;
 use crate::{formation, loss, random};
-use kontiki_mvcc::EngineError;
+use kontiki_mvcc::{EngineError, StateMachine};
 use kontiki_wal::{Clock, Disk, FsDisk, FullDisk, SystemClock, Wal, WalConfig, WalError};
 use openraft::{Config, SnapshotPolicy};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -171,6 +171,12 @@ pub(crate) fn open_log(
         environment.clock.clone(),
         metrics,
     )
+}
+
+/// Where the state machine stands, from its own data.
+pub(crate) fn read_position(content: &StateMachine) -> Result<Position, StartError> {
+    let position = Position::decode(content.applied_meta());
+    Ok(position.map_err(|error| EngineError::damaged("reading the position", error))?)
 }
 
 /// Whoever the configuration places elsewhere than it did when the membership

@@ -1,18 +1,19 @@
 //! The replica's front: start, stop, and the store's interface.
 
 use crate::config::ReplicatedConfig;
+use crate::corruption::Corruption;
 use crate::lessor::Lessor;
 use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::metrics::Metrics;
 use crate::peers::{Lane, Peers};
-use crate::position::Position;
 use crate::proposer::{self, Proposer};
 use crate::reads;
 use crate::replica::Replica;
 use crate::server::renew_lease;
 use crate::start::{
-    Environment, StartError, lock_dir, note_moved, open_identity, open_log, open_raft, serve_peers,
+    Environment, StartError, lock_dir, note_moved, open_identity, open_log, open_raft,
+    read_position, serve_peers,
 };
 use crate::status::StatusBoard;
 use crate::upkeep::{self, LeaderProposals};
@@ -69,7 +70,7 @@ impl ReplicatedStore {
         registry: &mut Registry,
     ) -> Result<Self, StartError> {
         config.validate()?;
-        let metrics = Arc::new(Metrics::register(registry));
+        let metrics = Arc::new(Metrics::new());
         let wal = open_log(&environment, &config, metrics.clone())?;
         let (content, background) = StateMachine::open(engine)?;
         if content.feature_level() > agreement::FEATURE_LEVEL {
@@ -78,7 +79,7 @@ impl ReplicatedStore {
                 known: agreement::FEATURE_LEVEL,
             });
         }
-        let position = Position::decode(content.applied_meta())?;
+        let position = read_position(&content)?;
         let identity = open_identity(&environment, &config, &wal, &position).await?;
         environment.workers.start(background)?;
 
@@ -97,6 +98,7 @@ impl ReplicatedStore {
         let ids = (identity.cluster_id, identity.member_id);
         let peers = Arc::new(Peers::new(&config, environment.network.clone(), ids));
         note_moved(&peers, &config, &identity, &position);
+        let corruption = Corruption::default();
         let machine = Machine {
             content: content.clone(),
             position,
@@ -107,16 +109,18 @@ impl ReplicatedStore {
             metrics: metrics.clone(),
             applied: applied_sender,
             workers: environment.workers.clone(),
+            corruption: corruption.clone(),
         };
         let raft = open_raft(
             &config,
             &identity,
             peers.clone(),
-            LogStore::new(wal.clone()),
+            LogStore::new(wal.clone(), corruption.clone()),
             machine,
         )
         .await?;
 
+        metrics.register(registry);
         let (reads, reads_queue) = mpsc::channel(READS_WAITING_MAX);
         let (suspects, suspects_queue) = mpsc::channel(suspicion::WAITING_MAX);
         let (leader_sender, leader) = watch::channel(None);
@@ -142,6 +146,7 @@ impl ReplicatedStore {
             configured_noted: AtomicBool::new(false),
             own,
             workers: environment.workers.clone(),
+            corruption,
             config,
         });
         let mut tasks = JoinSet::new();
@@ -206,6 +211,12 @@ impl ReplicatedStore {
     #[must_use]
     pub fn state_machine(&self) -> &Arc<StateMachine> {
         &self.replica.content
+    }
+
+    /// Waits until something that this member once wrote does not read back, and
+    /// says what. Such a member must be stopped, and rebuilt at its next start.
+    pub async fn corrupted(&self) -> String {
+        self.replica.corruption.found().await
     }
 
     async fn hand_over(&self) {

@@ -5,6 +5,7 @@
 //! nobody is left who could say. They are kept, because losing an acknowledged
 //! write is worse than keeping one whose client was told nothing.
 
+use crate::corruption::Corruption;
 use crate::identity::Identity;
 use crate::log_store::LogStore;
 use crate::position::Position;
@@ -78,7 +79,10 @@ impl Surviving {
             index: id.index,
         });
         let last = wal.next_index().saturating_sub(1);
-        if let Some(entry) = LogStore::new(wal.clone()).entries(last, last + 1)?.pop() {
+        if let Some(entry) = LogStore::new(wal.clone(), Corruption::default())
+            .entries(last, last + 1)?
+            .pop()
+        {
             end = end.max(LogEnd {
                 term: entry.log_id.leader_id.term,
                 index: entry.log_id.index,
@@ -146,7 +150,7 @@ impl Surviving {
 
     /// Applies all of the log, whether committed or not.
     pub fn apply_all(&mut self) -> Result<(), SurvivingError> {
-        let log = LogStore::new(self.wal.clone());
+        let log = LogStore::new(self.wal.clone(), Corruption::default());
         loop {
             let next = self.applied_index() + u64::from(self.position.applied.is_some());
             let next = next.max(self.wal.first_index());

@@ -209,6 +209,10 @@ pub(crate) async fn shorten_log(replica: Arc<Replica>) {
             "write-ahead log",
             health.trouble.map(|trouble| trouble.to_string()),
         );
+        if let Some(damage) = replica.content.engine_damage() {
+            replica.corruption.note(&damage);
+            replica.status.trouble("engine", Some(damage));
+        }
         let size = replica.content.size();
         set(&replica.metrics.db_total_size, size.total_bytes);
         set(&replica.metrics.db_in_use, size.live_bytes);

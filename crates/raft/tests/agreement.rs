@@ -86,6 +86,9 @@ async fn a_member_that_holds_something_else_is_found_and_stops_writes() {
     let leader = cluster.wait_leader().await;
     write(&cluster.store(leader), "key", "value").await;
     let wrong = (leader + 1) % 3;
+    cluster
+        .wait_status(wrong, "it has the key", |status| status.revision == 2)
+        .await;
     let content = cluster.store(wrong).state_machine().clone();
     // As if its disk had turned a bit of it, with all checksums right.
     let rogue = Entry {

@@ -1,18 +1,26 @@
 //! A cursor on a RocksDB iterator.
 
+use crate::damage::Damage;
 use kontiki_mvcc::{Cursor, EngineError, Space};
 use rocksdb::{DB, DBRawIteratorWithThreadMode};
 
 pub(crate) struct RocksCursor<'a> {
     raw: DBRawIteratorWithThreadMode<'a, DB>,
+    damage: &'a Damage,
     space: Space,
     end: Vec<u8>,
 }
 
 impl<'a> RocksCursor<'a> {
-    pub(crate) fn new(raw: DBRawIteratorWithThreadMode<'a, DB>, space: Space, end: &[u8]) -> Self {
+    pub(crate) fn new(
+        raw: DBRawIteratorWithThreadMode<'a, DB>,
+        damage: &'a Damage,
+        space: Space,
+        end: &[u8],
+    ) -> Self {
         Self {
             raw,
+            damage,
             space,
             end: end.to_vec(),
         }
@@ -23,8 +31,7 @@ impl<'a> RocksCursor<'a> {
         if self.raw.valid() {
             return Ok(());
         }
-        let failed = |error| EngineError::new(format!("reading from {:?}", self.space), error);
-        self.raw.status().map_err(failed)
+        self.raw.status().map_err(self.damage.reading(self.space))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine itself.
 
 use crate::cursor::RocksCursor;
+use crate::damage::{self, Damage};
 use crate::{RocksOptions, format};
 use bytes::Bytes;
 use kontiki_mvcc::{Batch, BatchOp, Cursor, Engine, EngineError, EngineSize, Space, View};
@@ -18,6 +19,7 @@ pub(crate) const FAMILIES: [&str; 4] = ["default", "keys", "changes", "current"]
 /// The state machine's engine in a directory of its own.
 pub struct RocksEngine {
     db: DB,
+    damage: Damage,
 }
 
 type Family<'a> = Arc<BoundColumnFamily<'a>>;
@@ -28,8 +30,11 @@ impl RocksEngine {
         let operation = || format!("opening {}", dir.display());
         format::prepare(dir).map_err(|error| EngineError::new(operation(), with_source(&error)))?;
         let db = DB::open_cf_descriptors(&options.database(), dir, options.families())
-            .map_err(|error| EngineError::new(operation(), error))?;
-        Ok(Self { db })
+            .map_err(|error| damage::failed(operation(), &error))?;
+        Ok(Self {
+            db,
+            damage: Damage::default(),
+        })
     }
 
     /// Makes a consistent copy in `dir`, which must not exist. Files are
@@ -76,10 +81,6 @@ fn with_source(error: &dyn std::error::Error) -> String {
     }
 }
 
-fn reading(space: Space) -> impl Fn(rocksdb::Error) -> EngineError {
-    move |error| EngineError::new(format!("reading from {space:?}"), error)
-}
-
 impl Engine for RocksEngine {
     fn write(&self, batch: Batch) -> Result<(), EngineError> {
         let families = self.families();
@@ -100,14 +101,14 @@ impl Engine for RocksEngine {
         options.disable_wal(true);
         self.db
             .write_opt(write, &options)
-            .map_err(|error| EngineError::new("writing a batch", error))
+            .map_err(|error| self.damage.note("writing a batch".to_owned(), &error))
     }
 
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let value = self
             .db
             .get_cf(&self.family(space), key)
-            .map_err(reading(space))?;
+            .map_err(self.damage.reading(space))?;
         Ok(value.map(Bytes::from))
     }
 
@@ -118,7 +119,9 @@ impl Engine for RocksEngine {
         let found = found
             .into_iter()
             .map(|value| Ok(value?.map(|value| Bytes::copy_from_slice(&value))));
-        found.collect::<Result<_, _>>().map_err(reading(space))
+        found
+            .collect::<Result<_, _>>()
+            .map_err(self.damage.reading(space))
     }
 
     fn get_durable(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
@@ -127,7 +130,7 @@ impl Engine for RocksEngine {
         let value = self
             .db
             .get_cf_opt(&self.family(space), key, &options)
-            .map_err(reading(space))?;
+            .map_err(self.damage.reading(space))?;
         Ok(value.map(Bytes::from))
     }
 
@@ -145,7 +148,7 @@ impl Engine for RocksEngine {
         options.set_wait(true);
         self.db
             .flush_cfs_opt(&families, &options)
-            .map_err(|error| EngineError::new("flushing", error))
+            .map_err(|error| self.damage.note("flushing".to_owned(), &error))
     }
 
     fn size(&self) -> EngineSize {
@@ -156,6 +159,9 @@ impl Engine for RocksEngine {
             size.live_bytes += buffered + self.property(family, ESTIMATE_LIVE_DATA_SIZE);
         }
         size
+    }
+    fn damage(&self) -> Option<String> {
+        self.damage.found()
     }
 }
 
@@ -169,7 +175,7 @@ impl View for RocksView<'_> {
         let value = self
             .snapshot
             .get_cf(&self.engine.family(space), key)
-            .map_err(reading(space))?;
+            .map_err(self.engine.damage.reading(space))?;
         Ok(value.map(Bytes::from))
     }
 
@@ -181,6 +187,11 @@ impl View for RocksView<'_> {
         let raw = self
             .snapshot
             .raw_iterator_cf_opt(&self.engine.family(space), options);
-        Ok(Box::new(RocksCursor::new(raw, space, end)))
+        Ok(Box::new(RocksCursor::new(
+            raw,
+            &self.engine.damage,
+            space,
+            end,
+        )))
     }
 }

@@ -7,6 +7,7 @@
 //! **Invariant:** this is the only crate that knows RocksDB.
 
 mod cursor;
+mod damage;
 mod engine;
 mod format;
 mod options;

@@ -1,7 +1,7 @@
 //! Whoever troubles the cluster.
 
 use crate::network::Delay;
-use crate::node::Pace;
+use crate::node::{Pace, SET_ASIDE};
 use crate::operator::Operator;
 use crate::world::World;
 use kontiki_mvcc::conformance::Random;
@@ -9,7 +9,7 @@ use kontiki_wal::SimFault;
 use std::path::Path;
 use std::time::Duration;
 
-/// What a member says whose data is of no use any more.
+/// What a running member says whose data is of no use any more.
 const MOVE_AWAY: &str = "data directory away";
 
 /// What can be done to a cluster.
@@ -170,7 +170,8 @@ impl Nemesis {
         self.operator.tend(world);
     }
 
-    /// What people do about a member that does not start or has stopped working.
+    /// What is done about a member that does not start or has stopped working: it is
+    /// started again, without its data once its peers have agreed to that.
     fn tend_refusals(&mut self, world: &mut World) {
         for at in 0..world.nodes.len() {
             let node = &mut world.nodes[at];
@@ -179,10 +180,10 @@ impl Nemesis {
             };
             node.kill();
             node.start_at = Some(world.now + Duration::from_millis(100));
-            if reason.contains(MOVE_AWAY) || reason.contains("move both away") {
+            if reason.contains(SET_ASIDE) {
                 world
                     .ledger
-                    .trace(format!("member {at}: its data is moved away"));
+                    .trace(format!("member {at}: its data is set aside"));
                 node.replace_disk(self.random.number());
             }
         }

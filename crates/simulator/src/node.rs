@@ -5,7 +5,9 @@ use crate::engine::SimEngine;
 use crate::ledger::Ledger;
 use crate::network::{Presence, SimNetwork};
 use kontiki_mvcc::conformance::Random;
-use kontiki_raft::{Environment, ReplicatedConfig, ReplicatedStore, Workers};
+use kontiki_raft::{
+    Environment, Network, ReplicatedConfig, ReplicatedStore, StartError, Workers, await_consent,
+};
 use kontiki_store::Store;
 use kontiki_wal::{Clock, Disk, SimDisk, Step, Wal};
 use parking_lot::Mutex;
@@ -27,6 +29,11 @@ struct Tempo {
     pace: Pace,
     random: Random,
 }
+
+/// What a member says whose corrupt data may be set aside.
+pub(crate) const SET_ASIDE: &str = "its data is set aside";
+/// How long its peers are asked for that.
+const CONSENT_PATIENCE: Duration = Duration::from_secs(5);
 
 type Slot = Arc<Mutex<Option<Result<Arc<ReplicatedStore>, String>>>>;
 
@@ -153,11 +160,12 @@ impl Node {
         let (ledger, number) = (self.ledger.clone(), self.number);
         runtime.spawn(async move {
             let mut registry = Registry::default();
+            let asked = (config.clone(), environment.network.clone());
             let started = ReplicatedStore::start_in(environment, config, engine, &mut registry);
-            let started = started
-                .await
-                .map(Arc::new)
-                .map_err(|error| error.to_string());
+            let started = match started.await {
+                Ok(store) => Ok(Arc::new(store)),
+                Err(error) => Err(refused(&error, asked).await),
+            };
             if let Err(error) = &started {
                 ledger.trace(format!("member {number}: did not start: {error}"));
             }
@@ -285,6 +293,20 @@ impl Node {
     pub(crate) fn flush_engine(&self) {
         use kontiki_mvcc::Engine;
         self.engine.flush().expect("memory takes everything");
+    }
+}
+
+/// What a program does about a start that failed, as far as it needs no disk.
+async fn refused(
+    error: &StartError,
+    (config, network): (ReplicatedConfig, Arc<dyn Network>),
+) -> String {
+    if error.corruption().is_none() {
+        return error.to_string();
+    }
+    match await_consent(&config, network, CONSENT_PATIENCE).await {
+        Ok(()) => format!("{SET_ASIDE}: {error}"),
+        Err(refusal) => format!("{refusal}: {error}"),
     }
 }
 

@@ -164,6 +164,8 @@ pub struct Diagnosis {
     pub feature_level: u32,
     /// The other members, as this one sees them.
     pub peers: Vec<PeerDiagnosis>,
+    /// What its operators should know beyond that.
+    pub remarks: Vec<String>,
 }
 
 /// A member, as another one sees it.

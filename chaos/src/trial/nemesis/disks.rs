@@ -75,7 +75,13 @@ impl Nemesis<'_> {
                 break;
             }
             if self.serves(member).await {
-                self.note("it went on");
+                let said = self.fleet.said(member);
+                let rebuilt = said[before.min(said.len())..].contains("set the corrupt data aside");
+                self.note(if rebuilt {
+                    "it noticed, set its data aside and was rebuilt from its peers"
+                } else {
+                    "it went on"
+                });
                 return Ok(());
             }
             if Instant::now() > deadline {

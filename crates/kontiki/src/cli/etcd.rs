@@ -122,6 +122,9 @@ pub struct Args {
     /// Answer reads from this member alone when there is no leader; such answers say so.
     #[arg(long, env = "KONTIKI_STALE_READS")]
     stale_reads: bool,
+    /// Set this member's data aside if it is corrupt, and rebuild it from the others.
+    #[arg(long, env = "KONTIKI_REBUILD_CORRUPT_MEMBER", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = ArgAction::Set)]
+    rebuild_corrupt_member: bool,
     /// How often to save a snapshot of this member, for instance 6h; 0: never.
     #[arg(long, env = "KONTIKI_SNAPSHOT_EVERY", default_value = "0")]
     snapshot_every: String,
@@ -158,7 +161,8 @@ impl Args {
     /// Runs it.
     pub fn run(self) -> Result<()> {
         let level = self.log_level.clone();
-        super::run::runtime()?.block_on(crate::etcd::run(self.config()?, &level))
+        let config = self.config()?;
+        super::ended(super::run::runtime()?.block_on(crate::etcd::run(config, &level))?)
     }
 
     fn config(self) -> Result<EtcdConfig> {
@@ -221,6 +225,7 @@ impl Args {
         Ok(EtcdConfig {
             data_dir,
             stale_reads: self.stale_reads,
+            rebuild_corrupt_member: self.rebuild_corrupt_member,
             tokens: tokens(&self.auth_token, self.auth_token_ttl)?,
             snapshots,
             name: self.name,

@@ -15,6 +15,7 @@ mod version;
 
 pub use run::stop_on_signal;
 
+use crate::replica::{self, Ended};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -84,6 +85,14 @@ impl Cli {
             Command::Version(args) => args.run(),
             Command::Completion(args) => args.run(),
         }
+    }
+}
+
+/// The end of a server; one whose data is corrupt starts itself again.
+fn ended(ended: Ended) -> Result<()> {
+    match ended {
+        Ended::Asked => Ok(()),
+        Ended::Corrupt => Err(replica::start_again()),
     }
 }
 

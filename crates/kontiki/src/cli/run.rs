@@ -26,7 +26,7 @@ impl ServerArgs {
     /// Runs it.
     pub fn run(self) -> Result<()> {
         let config: ServerConfig = config::read(&self.config)?;
-        runtime()?.block_on(server::run(config))
+        super::ended(runtime()?.block_on(server::run(config))?)
     }
 }
 

@@ -46,6 +46,7 @@ struct Row {
     peers: Vec<Peer>,
     write_probe_ms: Option<f64>,
     certificate_days_left: Option<i64>,
+    remarks: Vec<String>,
     errors: Vec<String>,
 }
 
@@ -182,6 +183,7 @@ fn to_row(endpoint: String, answered: Answered) -> Row {
         row.fsync_p99_ms = found.fsync_p99_micros.map(milliseconds);
         row.write_probe_ms = found.write_probe_micros.map(milliseconds);
         row.certificate_days_left = found.certificate_days_left;
+        row.remarks = found.remarks;
         row.peers = found.peers.into_iter().map(peer).collect();
         if !found.write_probe_error.is_empty() {
             row.errors
@@ -205,7 +207,7 @@ fn peer(peer: kontiki_etcd::pb::diagnosis::Peer) -> Peer {
 const UNREACHABLE: &str = "unreachable";
 const LEADER: &str = "leader";
 
-const COLUMNS: usize = 15;
+const COLUMNS: usize = 16;
 const HEADINGS: [&str; COLUMNS] = [
     "ENDPOINT",
     "ID",
@@ -221,6 +223,7 @@ const HEADINGS: [&str; COLUMNS] = [
     "WRITE",
     "CERTIFICATE",
     "PEERS",
+    "REMARKS",
     "ERRORS",
 ];
 
@@ -250,6 +253,7 @@ fn cells(row: &Row) -> [String; COLUMNS] {
         time(row.write_probe_ms),
         days.map_or_else(unknown, |days| format!("{days} days")),
         peers.collect::<Vec<_>>().join(", "),
+        row.remarks.join("; "),
         row.errors.join("; "),
     ]
 }

@@ -58,6 +58,9 @@ pub struct ServerConfig {
     /// such answers say so.
     #[serde(default)]
     pub stale_reads: bool,
+    /// Set this server's data aside if it is corrupt, and rebuild it from the others.
+    #[serde(default = "rebuild_corrupt_member")]
+    pub rebuild_corrupt_member: bool,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -111,6 +114,10 @@ impl Component {
     fn all() -> Vec<Self> {
         vec![Self::Scheduler, Self::ControllerManager, Self::Dns]
     }
+}
+
+fn rebuild_corrupt_member() -> bool {
+    true
 }
 
 fn data_dir() -> PathBuf {

@@ -13,6 +13,7 @@ pub use store::{StoreDirs, Traces};
 
 use crate::config::{Component, ServerConfig};
 use crate::process_metrics::ProcessMetrics;
+use crate::replica::{self, Ended};
 use crate::snapshots::{self, Schedule, SnapshotMetrics};
 use access::Access;
 use anyhow::{Context, Result};
@@ -40,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 const ISSUER: &str = "https://kubernetes.default.svc";
 
 /// Runs a server until it is asked to stop.
-pub async fn run(config: ServerConfig) -> Result<()> {
+pub async fn run(config: ServerConfig) -> Result<Ended> {
     let telemetry = Telemetry::init("kontiki-server", &config.telemetry)?;
     config.validate()?;
     let cancel = CancellationToken::new();
@@ -61,7 +62,7 @@ fn snapshot_schedule(config: &ServerConfig) -> Schedule {
     }
 }
 
-async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
+async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Ended> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make {}", config.data_dir.display()))?;
     let certificates = Arc::new(Certificates::obtain(&config)?);
@@ -171,14 +172,19 @@ async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<()> {
         &mut components,
         &cancel,
     );
-    cancel.cancelled().await;
+    let corrupt = replica::corrupted(&store, &config.data_dir, config.rebuild_corrupt_member);
+    let ended = match cancel.run_until_cancelled(corrupt).await {
+        Some(()) => Ended::Corrupt,
+        None => Ended::Asked,
+    };
+    cancel.cancel();
     tracing::info!("handing over");
     while components.join_next().await.is_some() {}
     serving.cancel();
     while tasks.join_next().await.is_some() {}
     store.shutdown().await;
     tracing::info!("stopped");
-    Ok(())
+    Ok(ended)
 }
 
 fn api_config(

@@ -2,9 +2,9 @@
 
 use super::certificates::Certificates;
 use crate::config::{ServerConfig, config_host_port};
-use anyhow::{Context, Result};
+use crate::replica;
+use anyhow::Result;
 use kontiki_raft::{InitialMember, ReplicatedConfig, ReplicatedStore, TraceContext};
-use kontiki_rocks::{RocksEngine, RocksOptions};
 use prometheus_client::registry::Registry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,14 +47,6 @@ pub async fn start(
     certificates: &Certificates,
     registry: &mut Registry,
 ) -> Result<Arc<ReplicatedStore>> {
-    let dirs = StoreDirs::of(&config.data_dir);
-    let engine = {
-        let dir = dirs.state;
-        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        // Opening reads files; the runtime's threads are not for that.
-        tokio::task::spawn_blocking(move || RocksEngine::open(&dir, &RocksOptions::default()))
-            .await??
-    };
     let members = config
         .servers
         .iter()
@@ -73,10 +65,8 @@ pub async fn start(
         )],
         tls: Some(certificates.peers()?),
         traces: Some(Arc::new(Traces)),
-        ..ReplicatedConfig::new(dirs.log, &own.name, members)
+        ..ReplicatedConfig::new(StoreDirs::of(&config.data_dir).log, &own.name, members)
     };
-    let store = ReplicatedStore::start(replicated, Arc::new(engine), registry)
-        .await
-        .context("the store did not start")?;
-    Ok(Arc::new(store))
+    let rebuild = config.rebuild_corrupt_member;
+    replica::start(&config.data_dir, replicated, rebuild, registry).await
 }

@@ -6,4 +6,5 @@ mod certificates;
 mod members;
 mod process;
 mod quorum;
+mod rebuild;
 mod snapshots;

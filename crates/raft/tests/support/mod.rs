@@ -5,8 +5,8 @@ pub mod network;
 use bytes::Bytes;
 use kontiki_mvcc::{Batch, Engine, EngineError, EngineSize, MemoryEngine, Space, View};
 use kontiki_raft::{
-    Environment, InitialMember, InitialState, ReplicatedConfig, ReplicatedStore, StartError,
-    StoreLimits, Timing,
+    Environment, InitialMember, InitialState, RebuildRefusal, ReplicatedConfig, ReplicatedStore,
+    StartError, StoreLimits, Timing,
 };
 use kontiki_store::{
     KeyRange, Op, PutRequest, RangeRequest, RangeResponse, Store, StoreError, StoreStatus,
@@ -16,8 +16,8 @@ use kontiki_wal::{Clock, Disk, SimDisk, SystemClock};
 use network::MemoryNetwork;
 use prometheus_client::registry::Registry;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 const LOG_DIR: &str = "/data/wal";
@@ -28,6 +28,7 @@ pub const HANG: Duration = Duration::from_secs(60);
 struct Mortal {
     engine: Arc<MemoryEngine>,
     dead: Arc<AtomicBool>,
+    damage: Arc<OnceLock<String>>,
 }
 
 impl Mortal {
@@ -65,6 +66,10 @@ impl Engine for Mortal {
     fn size(&self) -> EngineSize {
         self.engine.size()
     }
+
+    fn damage(&self) -> Option<String> {
+        self.damage.get().cloned()
+    }
 }
 
 pub struct Node {
@@ -73,9 +78,17 @@ pub struct Node {
     pub disk: SimDisk,
     engine: Arc<MemoryEngine>,
     dead: Arc<AtomicBool>,
+    damage: Arc<OnceLock<String>>,
     /// The clock of its leases.
     pub clock: Arc<dyn Clock>,
     pub store: Option<Arc<ReplicatedStore>>,
+}
+
+impl Node {
+    /// From now on its engine says that it has met damage.
+    pub fn find_damage(&self, what: &str) {
+        self.damage.set(what.to_owned()).expect("the first damage");
+    }
 }
 
 pub struct Cluster {
@@ -116,6 +129,7 @@ impl Cluster {
                 disk: SimDisk::new(seed + at as u64),
                 engine: Arc::default(),
                 dead: Arc::default(),
+                damage: Arc::default(),
                 clock: Arc::new(SystemClock::default()),
                 store: None,
             }
@@ -153,6 +167,7 @@ impl Cluster {
             disk: SimDisk::new(self.seed),
             engine: Arc::default(),
             dead: Arc::default(),
+            damage: Arc::default(),
             clock: Arc::new(SystemClock::default()),
             store: None,
         });
@@ -179,6 +194,7 @@ impl Cluster {
         let engine = Arc::new(Mortal {
             engine: node.engine.clone(),
             dead: node.dead.clone(),
+            damage: node.damage.clone(),
         });
         let store = ReplicatedStore::start_in(
             environment,
@@ -199,6 +215,36 @@ impl Cluster {
         node.disk = node.disk.crash();
         node.engine.crash();
         node.store = None;
+    }
+
+    /// Asks whether a dead member may be rebuilt from the others.
+    pub async fn consent(&self, at: usize, patience: Duration) -> Result<(), RebuildRefusal> {
+        let node = &self.nodes[at];
+        let network = self.network.at(&node.address);
+        kontiki_raft::await_consent(&node.config, network, patience).await
+    }
+
+    /// Damages the row of a dead member's state whose key ends with `name`; whether
+    /// there is one.
+    pub fn damage_state(&mut self, at: usize, name: &str) -> bool {
+        let engine = &self.nodes[at].engine;
+        let view = engine.view().expect("memory");
+        let mut cursor = view.cursor(Space::Meta, &[]).expect("memory");
+        cursor.seek(&[]).expect("memory");
+        let mut found = None;
+        while let Some((key, value)) = cursor.item() {
+            if key.ends_with(name.as_bytes()) {
+                // The beginning of any number, and no end.
+                found = Some((key.to_vec(), vec![0xff; value.len()]));
+            }
+            cursor.next().expect("memory");
+        }
+        let mut batch = Batch::new();
+        if let Some((key, value)) = found.clone() {
+            batch.put(Space::Meta, key, value);
+        }
+        engine.write(batch).expect("memory");
+        found.is_some()
     }
 
     /// The files of a member's log.

@@ -1,0 +1,137 @@
+//! Starting the store's replica of a data directory, and setting its data aside
+//! when it is corrupt and the other members can give it back.
+
+mod aside;
+
+pub use aside::SetAside;
+
+use crate::server::StoreDirs;
+use anyhow::{Context, Result};
+use kontiki_mvcc::EngineError;
+use kontiki_raft::{ReplicatedConfig, ReplicatedStore, StartError, TcpNetwork, await_consent};
+use kontiki_rocks::{RocksEngine, RocksOptions};
+use prometheus_client::registry::Registry;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the other members are asked whether a corrupt one may be rebuilt.
+const CONSENT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Asked,
+    /// Its data is corrupt: the next start has it rebuilt.
+    Corrupt,
+}
+
+/// Damage that an earlier life of this process met.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{reason}; this was found while the member ran. Move {store} away and start this member again: it is rebuilt from its peers"
+)]
+struct FoundBefore {
+    reason: String,
+    store: String,
+}
+
+/// Starts the replica. If its data is corrupt, `rebuild` allows it, and a quorum of
+/// the other members is there, its data is set aside and it starts with none.
+pub async fn start(
+    data_dir: &Path,
+    mut config: ReplicatedConfig,
+    rebuild: bool,
+    registry: &mut Registry,
+) -> Result<Arc<ReplicatedStore>> {
+    let aside = SetAside::of(data_dir);
+    let told = aside.clone();
+    config.remarks = Some(Arc::new(move || told.remarks()));
+    registry.register_collector(Box::new(aside.clone()));
+    let failure = match open(data_dir, config.clone(), registry).await {
+        Ok(store) => return Ok(store),
+        Err(failure) => failure,
+    };
+    let Some(reason) = corruption(&failure).filter(|_| rebuild) else {
+        return Err(failure);
+    };
+    tracing::error!(
+        reason,
+        "this member's data is corrupt; asking the others whether it may be rebuilt from them"
+    );
+    let consent = await_consent(&config, Arc::new(TcpNetwork), CONSENT_PATIENCE).await;
+    if let Err(refusal) = consent {
+        return Err(failure.context(format!(
+            "this member's data is corrupt, and it is not rebuilt: {refusal}"
+        )));
+    }
+    let set_aside = aside.set_aside(jiff::Timestamp::now());
+    let place = set_aside.map_err(|error| failure.context(error))?;
+    tracing::warn!(
+        place = %place.display(),
+        bytes = aside.bytes(),
+        "set the corrupt data aside; this member is being rebuilt from the others. Remove that folder once it is a voter again"
+    );
+    open(data_dir, config, registry).await
+}
+
+async fn open(
+    data_dir: &Path,
+    config: ReplicatedConfig,
+    registry: &mut Registry,
+) -> Result<Arc<ReplicatedStore>> {
+    if let Some(reason) = SetAside::of(data_dir).found_before() {
+        let store = SetAside::of(data_dir).store().display().to_string();
+        return Err(FoundBefore { reason, store }.into());
+    }
+    let state = StoreDirs::of(data_dir).state;
+    std::fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
+    // Opening reads files; the runtime's threads are not for that.
+    let opened = move || RocksEngine::open(&state, &RocksOptions::default());
+    let engine = tokio::task::spawn_blocking(opened).await??;
+    let store = ReplicatedStore::start(config, Arc::new(engine), registry).await;
+    Ok(Arc::new(store.context("the store did not start")?))
+}
+
+/// What is corrupt, if that is why the replica did not start.
+fn corruption(failure: &anyhow::Error) -> Option<String> {
+    if let Some(error) = failure.downcast_ref::<StartError>() {
+        return error.corruption();
+    }
+    if let Some(error) = failure.downcast_ref::<EngineError>() {
+        return error.damaged.then(|| error.to_string());
+    }
+    let found = failure.downcast_ref::<FoundBefore>();
+    found.map(|found| found.reason.clone())
+}
+
+/// Waits until the running replica meets damage, and notes it so that the next
+/// start knows. Waits for ever if that is not wanted.
+pub async fn corrupted(store: &ReplicatedStore, data_dir: &Path, rebuild: bool) {
+    if !rebuild {
+        return std::future::pending().await;
+    }
+    let reason = store.corrupted().await;
+    tracing::error!(
+        reason,
+        "this member's data is corrupt; stopping, to start again and be rebuilt from the others"
+    );
+    if let Err(error) = SetAside::of(data_dir).note_found(&reason) {
+        tracing::error!(%error, "could not note that; the next start may not find it by itself");
+    }
+}
+
+/// Becomes a new process of the same program with the same arguments.
+pub fn start_again() -> anyhow::Error {
+    let begun = std::env::current_exe().map(|program| {
+        let mut command = Command::new(program);
+        // Only returns if it fails.
+        command.args(std::env::args_os().skip(1)).exec()
+    });
+    let error = begun.unwrap_or_else(|error| error);
+    anyhow::Error::new(error)
+        .context("this member's data is corrupt, and it cannot start itself again; start it")
+}
