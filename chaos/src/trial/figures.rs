@@ -3,6 +3,7 @@
 use crate::trial::nemesis::Mark;
 use crate::trial::pulse::Sighting;
 use kontiki_checker::{History, Operation, Request};
+use kontiki_store::StoreError;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use std::time::Duration;
 pub struct Bucket {
     /// Its beginning.
     pub at_ms: f64,
-    /// Calls that succeeded.
-    pub succeeded: u32,
-    /// Calls that were refused, or of which nothing was heard.
+    /// Calls that were answered, if only by what etcd answers when, for instance,
+    /// a lease has ended.
+    pub answered: u32,
+    /// Calls of which nothing certain was heard, or that nobody took.
     pub failed: u32,
-    /// Half of the successful calls took no longer.
+    /// Half of the answered calls took no longer.
     pub p50_ms: f64,
     /// Nor did 99 of 100 take longer than this.
     pub p99_ms: f64,
@@ -41,7 +43,7 @@ pub struct Impact {
     pub what: String,
     /// Calls made meanwhile.
     pub called: usize,
-    /// The share of them that succeeded.
+    /// The share of them that was answered.
     pub available: f64,
     /// The longest time without an acknowledged write.
     pub gap_ms: f64,
@@ -51,9 +53,20 @@ fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
-/// When a call succeeded and how long it took.
-fn success(operation: &Operation) -> Option<(f64, f64)> {
-    operation.response()?;
+/// Whether a member did what it is for, be it to say no.
+fn is_answered(operation: &Operation) -> bool {
+    let nobody = [StoreError::NoLeader, StoreError::TooManyRequests];
+    let refused = operation
+        .refusal()
+        .is_some_and(|error| !nobody.contains(error));
+    operation.response().is_some() || refused
+}
+
+/// When a call was answered and how long it took.
+fn answer(operation: &Operation) -> Option<(f64, f64)> {
+    if !is_answered(operation) {
+        return None;
+    }
     let at = operation.answer.as_ref()?.at.time;
     Some((ms(at), ms(at.saturating_sub(operation.called.time))))
 }
@@ -73,10 +86,10 @@ pub fn buckets(history: &History, width_ms: f64, until_ms: f64) -> Vec<Bucket> {
     let mut latencies = vec![Vec::new(); buckets.len()];
     let place = |at: f64| place(at, width_ms);
     for operation in &history.operations {
-        match success(operation) {
+        match answer(operation) {
             Some((at, took)) => {
                 if let Some(bucket) = buckets.get_mut(place(at)) {
-                    bucket.succeeded += 1;
+                    bucket.answered += 1;
                     latencies[place(at)].push(took);
                 }
             }
@@ -114,11 +127,11 @@ fn percentile(sorted: &[f64], percent: usize) -> f64 {
     sorted.get(rank).copied().unwrap_or(0.0)
 }
 
-/// Successful calls a second in a window.
+/// Answered calls a second in a window.
 #[must_use]
 pub fn throughput(history: &History, from_ms: f64, until_ms: f64) -> f64 {
-    let successes = history.operations.iter().filter_map(success);
-    let count = successes
+    let answers = history.operations.iter().filter_map(answer);
+    let count = answers
         .filter(|(at, _)| (from_ms..until_ms).contains(at))
         .count();
     let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -132,7 +145,8 @@ pub fn impacts(history: &History, marks: &[Mark]) -> Vec<Impact> {
         .operations
         .iter()
         .filter(|operation| matches!(operation.request, Request::Txn(_)))
-        .filter_map(|operation| Some(success(operation)?.0))
+        .filter(|operation| operation.response().is_some())
+        .filter_map(|operation| Some(answer(operation)?.0))
         .collect();
     writes.sort_by(f64::total_cmp);
     marks
@@ -148,10 +162,10 @@ fn impact(history: &History, mark: &Mark, writes: &[f64]) -> Impact {
     let window = mark.from_ms..mark.until_ms + AFTERWARDS_MS;
     let during = history.operations.iter();
     let during = during.filter(|operation| window.contains(&ms(operation.called.time)));
-    let (mut called, mut succeeded) = (0, 0);
+    let (mut called, mut answered) = (0, 0);
     for operation in during {
         called += 1;
-        succeeded += usize::from(operation.response().is_some());
+        answered += usize::from(is_answered(operation));
     }
     let gaps = writes
         .windows(2)
@@ -160,7 +174,7 @@ fn impact(history: &History, mark: &Mark, writes: &[f64]) -> Impact {
     Impact {
         what: mark.what.clone(),
         called,
-        available: share(succeeded) / share(called).max(1.0),
+        available: share(answered) / share(called).max(1.0),
         gap_ms: gaps.map(|pair| pair[1] - pair[0]).fold(0.0, f64::max),
     }
 }
@@ -196,7 +210,7 @@ mod tests {
     use super::*;
     use crate::members::View;
     use kontiki_checker::{Answer, Moment, Response};
-    use kontiki_store::{Header, StoreError, TxnRequest};
+    use kontiki_store::{Header, TxnRequest};
 
     fn operation(called: u64, answered: Option<u64>, well: bool) -> Operation {
         let moment = |at: u64| Moment {
@@ -237,7 +251,7 @@ mod tests {
         assert_eq!(buckets.len(), 8);
         let counts: Vec<(u32, u32)> = buckets
             .iter()
-            .map(|bucket| (bucket.succeeded, bucket.failed))
+            .map(|bucket| (bucket.answered, bucket.failed))
             .collect();
         assert_eq!(
             counts,

@@ -62,7 +62,7 @@ pub(crate) fn html(outcome: &Outcome) -> String {
         );
     }
     out.push_str(&svg(outcome));
-    out.push_str("<p>Bands are faults, bars beside a member's name its time as leader. Calls: <span class=\"passed\">succeeded</span>, <span class=\"failed\">failed or unanswered</span>. Latency: half (green) and 99 of 100 (violet) took no longer.</p>\n");
+    out.push_str("<p>Bands are faults, bars beside a member's name its time as leader. Calls: <span class=\"passed\">answered</span>, <span class=\"failed\">not answered, or by nobody who could</span>. Latency: half (green) and 99 of 100 (violet) took no longer.</p>\n");
     checks(&mut out, outcome);
     faults(&mut out, outcome);
     for (name, said) in &outcome.logs {
@@ -91,7 +91,7 @@ fn checks(out: &mut String, outcome: &Outcome) {
 }
 
 fn faults(out: &mut String, outcome: &Outcome) {
-    out.push_str("<h2>Faults</h2><table><tr><th></th><th>from</th><th>to</th><th>what</th><th>whom</th><th>calls that succeeded</th><th>longest gap between writes</th><th></th></tr>\n");
+    out.push_str("<h2>Faults</h2><table><tr><th></th><th>from</th><th>to</th><th>what</th><th>whom</th><th>calls answered</th><th>longest gap between writes</th><th></th></tr>\n");
     for (number, (mark, impact)) in outcome.marks.iter().zip(&outcome.impacts).enumerate() {
         let _ = writeln!(
             out,

@@ -88,7 +88,7 @@ fn leaders(out: &mut String, outcome: &Outcome, scale: &Scale) {
 fn throughput(out: &mut String, buckets: &[Bucket], scale: &Scale, top: f64) {
     let most = buckets
         .iter()
-        .map(|bucket| bucket.succeeded + bucket.failed)
+        .map(|bucket| bucket.answered + bucket.failed)
         .max()
         .unwrap_or(0);
     let most = f64::from(most.max(1));
@@ -104,7 +104,7 @@ fn throughput(out: &mut String, buckets: &[Bucket], scale: &Scale, top: f64) {
     for bucket in buckets {
         let x = scale.x(bucket.at_ms);
         let wide = (scale.x(bucket.at_ms + width) - x - 0.5).max(0.5);
-        let well = f64::from(bucket.succeeded) / most * CHART;
+        let well = f64::from(bucket.answered) / most * CHART;
         let badly = f64::from(bucket.failed) / most * CHART;
         let _ = writeln!(
             out,
@@ -151,8 +151,8 @@ fn latency(out: &mut String, buckets: &[Bucket], scale: &Scale, top: f64) {
         ),
         ("p99", |bucket| bucket.p99_ms),
     ] {
-        // A line where calls succeeded; nothing where none did.
-        for run in buckets.split(|bucket| bucket.succeeded == 0) {
+        // A line where calls were answered; nothing where none did.
+        for run in buckets.split(|bucket| bucket.answered == 0) {
             let points: Vec<String> = run
                 .iter()
                 .map(|bucket| format!("{:.1},{:.1}", scale.x(bucket.at_ms), y(value(bucket))))

@@ -16,6 +16,7 @@ const SMALL: usize = 0;
 const REBUILD_MAX: Duration = Duration::from_secs(30);
 /// A member whose disk has space again serves within this, or is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(6);
+const FILES_PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 
 impl Nemesis<'_> {
@@ -48,14 +49,15 @@ impl Nemesis<'_> {
     pub(super) async fn flipped_bits(&mut self, who: Who, damaged: Damaged) -> Result<()> {
         let member = self.resolve(who).await[0];
         self.fleet.let_end(member);
+        let (store, ending) = (self.fleet.data(member).join("store"), damaged.ending());
+        // State goes to files only when the log is cut.
+        let deadline = Instant::now() + FILES_PATIENCE;
+        while files(&store, &|name| name.ends_with(ending)).is_empty() && Instant::now() < deadline
+        {
+            tokio::time::sleep(POLL).await;
+        }
         self.fleet.kill(member)?;
-        let store = self.fleet.data(member).join("store");
-        let files = match damaged {
-            Damaged::Log => files(&store, &|name| {
-                name.ends_with(".wal") || name.contains("wal")
-            }),
-            Damaged::State => files(&store, &|name| name.ends_with(".sst")),
-        };
+        let files = files(&store, &|name| name.ends_with(ending));
         let flipped = flip_bits(&files, &mut self.random)?;
         self.note(flipped);
         let before = self.fleet.said(member).len();
@@ -153,6 +155,16 @@ impl Nemesis<'_> {
             tokio::time::sleep(POLL).await;
         }
         Ok(())
+    }
+}
+
+impl Damaged {
+    /// What the names of such files end in.
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Log => ".wal",
+            Self::State => ".sst",
+        }
     }
 }
 
