@@ -45,6 +45,11 @@ impl Members {
         Ok(Self { tls: Arc::new(tls) })
     }
 
+    /// With these one shows oneself to the members.
+    pub(crate) fn tls(&self) -> Arc<rustls::ClientConfig> {
+        self.tls.clone()
+    }
+
     /// A connection to one server's member.
     ///
     /// # Errors

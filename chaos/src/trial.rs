@@ -15,6 +15,7 @@ pub mod figures;
 mod firewall;
 mod fleet;
 mod interrupt;
+mod kubernetes;
 mod nemesis;
 pub mod page;
 mod picture;
@@ -26,19 +27,19 @@ mod schedule;
 pub mod verdict;
 mod watchers;
 mod wire;
+mod workload;
 
 #[cfg(test)]
 mod tests;
 
 pub use nemesis::Mark;
 
-use anyhow::{Context, Result, bail};
-use clients::{Clients, Load, call};
+use anyhow::{Result, bail};
 use figures::{Bucket, Impact, Reign};
 use fleet::Fleet;
 use kontiki_checker::{HashSample, History, Request};
 use kontiki_mvcc::conformance::Random;
-use kontiki_store::{KeyRange, Op, PutRequest, RangeRequest, Revision, TxnRequest};
+use kontiki_store::{KeyRange, RangeRequest, Revision};
 use nemesis::Nemesis;
 use pulse::Pulse;
 use recorder::Recorder;
@@ -48,8 +49,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use verdict::{Check, Ending, Verdict};
-use watchers::Watchers;
 use wire::Wire;
+use workload::Workload;
 use xtask::netns;
 
 /// What to run.
@@ -127,19 +128,16 @@ impl Outcome {
     }
 }
 
-const LOAD: Load = Load {
-    clients: 12,
-    rate: 40,
-};
 /// Calls a second below which a run says nothing.
 const FLOOR: f64 = 100.0;
+/// The same through the Kubernetes API, where a list takes several.
+const API_FLOOR: f64 = 40.0;
 const WARM_UP: Duration = Duration::from_millis(1_000);
 /// In which the throughput is looked at.
 const WINDOW: Duration = Duration::from_millis(1_500);
 const START_PATIENCE: Duration = Duration::from_secs(40);
 /// Clients go on for this long after the last fault.
 const AFTERWARDS: Duration = Duration::from_millis(1_500);
-const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 const BUCKET_MS: f64 = 200.0;
 const LOG_LINES: usize = 60;
@@ -164,8 +162,12 @@ fn until_it_counts(attempts: usize, mut run: impl FnMut() -> Result<Outcome>) ->
 }
 
 /// Whether enough was going on before the first fault.
-fn counts(throughput: f64) -> Ended {
-    if throughput < FLOOR {
+fn counts(needs: Needs, throughput: f64) -> Ended {
+    let floor = match needs {
+        Needs::Servers => API_FLOOR,
+        _ => FLOOR,
+    };
+    if throughput < floor {
         Ended::Void
     } else {
         Ended::Judged
@@ -197,7 +199,7 @@ fn run_until(plan: &Plan, asked: CancellationToken) -> Result<Outcome> {
             .build()?;
         runtime.block_on(async {
             tokio::select! {
-                outcome = Trial::new(&plan, &fleet).play() => outcome,
+                outcome = async { Trial::new(&plan, &fleet)?.play().await } => outcome,
                 () = asked.cancelled() => bail!("interrupted"),
             }
         })
@@ -221,16 +223,13 @@ struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    fn new(plan: &'a Plan, fleet: &'a Fleet) -> Self {
-        let members = 0..fleet.founders();
-        Self {
+    fn new(plan: &'a Plan, fleet: &'a Fleet) -> Result<Self> {
+        Ok(Self {
             plan,
             fleet,
-            wires: members
-                .map(|member| Wire::new(fleet.machine(member).address))
-                .collect(),
+            wires: fleet.wires()?,
             random: Random::new(plan.seed),
-        }
+        })
     }
 
     async fn play(mut self) -> Result<Outcome> {
@@ -243,25 +242,23 @@ impl<'a> Trial<'a> {
         self.until_ready().await?;
 
         let started = Instant::now();
-        let recorder = Recorder::new(started);
         let pulse = Pulse::start(&self.wires, started);
-        let seed = self.random.number();
-        let watchers = Watchers::start(&recorder, &self.wires, self.fleet.founders(), seed);
-        let clients = Clients::start(&recorder, &self.wires, LOAD, self.random.number());
+        let mut workload =
+            Workload::start(self.fleet, &self.wires, &mut self.random, started).await?;
         tokio::time::sleep(WARM_UP).await;
-        let before = recorder.acknowledged();
+        let before = workload.acknowledged();
         tokio::time::sleep(WINDOW).await;
-        let calls = u32::try_from(recorder.acknowledged() - before)?;
+        let calls = u32::try_from(workload.acknowledged() - before)?;
         let throughput = f64::from(calls) / WINDOW.as_secs_f64();
 
         let mut ending = Ending::default();
         let mut marks = Vec::new();
-        let ended = counts(throughput);
+        let ended = counts(scenario.needs, throughput);
         if ended == Ended::Judged {
             let seed = self.random.number();
-            let using = (&pulse, &self.wires[..], &recorder);
+            let using = (&pulse, &self.wires[..], workload.recorder());
             let nemesis = Nemesis::new(self.fleet, using, proxies.as_ref(), seed, started);
-            let (done, made) = self.trouble(nemesis, &recorder).await;
+            let (done, made) = self.trouble(nemesis, workload.recorder()).await;
             marks = made;
             match done {
                 Ok(recovered) => ending.recovered = recovered,
@@ -269,24 +266,20 @@ impl<'a> Trial<'a> {
             }
             tokio::time::sleep(AFTERWARDS).await;
         }
-        clients.stop().await;
+        workload.rest().await;
         if ended == Ended::Judged && ending.broke.is_none() {
-            match self.settle(&recorder, &watchers).await {
-                Ok(()) => watchers.settle(),
-                Err(error) => ending.broke = Some(format!("{error:#}")),
-            }
+            let settled = workload.settle(&self.wires).await;
+            ending.broke = settled.err().map(|error| format!("{error:#}"));
         }
-        watchers.stop().await;
         for member in 0..self.fleet.founders() {
             let said = self.fleet.said(member);
-            ending
-                .panics
-                .extend(verdict::panics(self.fleet.name(member), &said));
+            let found = verdict::panics(self.fleet.name(member), &said);
+            ending.panics.extend(found);
         }
         let sightings = pulse.sightings();
         drop(pulse);
         let seen = Seen {
-            history: recorder.take(),
+            history: workload.finish().await,
             ending,
             marks,
             reigns: figures::reigns(&sightings),
@@ -360,88 +353,6 @@ impl<'a> Trial<'a> {
             () = sampled => unreachable!("sampling has no end"),
         };
         (done, nemesis.marks())
-    }
-
-    /// Everybody writes and reads once more, and all that was written must show.
-    async fn settle(&self, recorder: &Recorder, watchers: &Watchers) -> Result<()> {
-        for member in 0..self.wires.len() {
-            let put = PutRequest {
-                key: "/registry/last".into(),
-                value: format!("last {member}").into(),
-                ..PutRequest::default()
-            };
-            let request = Request::Txn(TxnRequest {
-                success: vec![Op::Put(put)],
-                ..TxnRequest::default()
-            });
-            self.ask(recorder, member, request).await?;
-        }
-        for member in 0..self.wires.len() {
-            let request = Request::Range(RangeRequest {
-                range: KeyRange::prefix("/registry/"),
-                ..RangeRequest::default()
-            });
-            self.ask(recorder, member, request).await?;
-        }
-        let (now, _) = self.wires[0].view().await?;
-        if !watchers.until(now.revision + 1, SETTLE_PATIENCE).await {
-            bail!(
-                "a watch does not show what had happened at revision {}",
-                now.revision
-            );
-        }
-        self.compare(recorder).await
-    }
-
-    /// Asks until it is answered.
-    async fn ask(&self, recorder: &Recorder, member: usize, request: Request) -> Result<()> {
-        let deadline = Instant::now() + SETTLE_PATIENCE;
-        loop {
-            let answer = call(recorder, &self.wires[member], member, request.clone()).await;
-            if matches!(answer, Some(Ok(_))) {
-                return Ok(());
-            }
-            let name = self.fleet.name(member);
-            if Instant::now() > deadline {
-                bail!("{name} does not answer: {answer:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Hashes of every member, once they stand at the same entry.
-    async fn compare(&self, recorder: &Recorder) -> Result<()> {
-        let deadline = Instant::now() + SETTLE_PATIENCE;
-        loop {
-            let mut samples = Vec::new();
-            for (member, wire) in self.wires.iter().enumerate() {
-                let keys = wire.keys_hash(0).await?;
-                let Ok((applied_index, state)) = wire.state_hash().await else {
-                    break;
-                };
-                samples.push(HashSample {
-                    member,
-                    applied_index,
-                    revision: keys.revision,
-                    compact_revision: keys.compact_revision,
-                    keys: keys.hash,
-                    state,
-                });
-            }
-            let even = samples.len() == self.wires.len()
-                && samples
-                    .windows(2)
-                    .all(|pair| pair[0].applied_index == pair[1].applied_index);
-            if even || Instant::now() > deadline {
-                samples
-                    .into_iter()
-                    .for_each(|sample| recorder.sampled(sample));
-                return even
-                    .then_some(())
-                    .context("the members never stand at the same entry");
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
     }
 }
 

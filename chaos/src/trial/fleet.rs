@@ -4,7 +4,9 @@
 //! **Invariant:** everything that is made is taken away when this is dropped:
 //! processes, mounts, cgroups, namespaces, data.
 
+use crate::members::Members;
 use crate::trial::scenario::Needs;
+use crate::trial::wire::Wire;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -15,6 +17,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use xtask::cluster::{Cluster, server_process};
 use xtask::process::{Processes, Record, Spec};
 use xtask::topology::{ETCD_PORT, Machine, Topology};
 use xtask::{down, netns, paths, shell};
@@ -35,6 +38,8 @@ pub(crate) struct Fleet {
     state: PathBuf,
     binary: PathBuf,
     needs: Needs,
+    /// Whole servers instead of the store alone.
+    servers: Option<Cluster>,
     founders: usize,
     /// Members that are meant to be down.
     down: Mutex<BTreeSet<usize>>,
@@ -50,7 +55,12 @@ impl Fleet {
         take_away(name)?;
         let state = paths::state(name);
         fs::create_dir_all(state.join("data"))?;
+        let servers = match needs {
+            Needs::Servers => Some(Cluster::new(topology.clone(), binary)?),
+            _ => None,
+        };
         let fleet = Self {
+            servers,
             processes: Processes::new(&state)?,
             topology,
             state,
@@ -63,6 +73,9 @@ impl Fleet {
         netns::create(&fleet.topology)?;
         if needs == Needs::SmallDisk {
             fleet.mount_small_disk()?;
+        }
+        if let Some(servers) = &fleet.servers {
+            servers.credentials()?;
         }
         Ok(fleet)
     }
@@ -78,6 +91,35 @@ impl Fleet {
 
     pub(crate) fn name(&self, member: usize) -> &str {
         &self.machine(member).name
+    }
+
+    /// The name of a member's process.
+    fn process(&self, member: usize) -> String {
+        match self.servers {
+            Some(_) => server_process(self.machine(member)),
+            None => self.name(member).to_owned(),
+        }
+    }
+
+    /// The whole servers, if that is what the members are.
+    pub(crate) fn servers(&self) -> Option<&Cluster> {
+        self.servers.as_ref()
+    }
+
+    /// Ways to the members that found the cluster.
+    pub(crate) fn wires(&self) -> Result<Vec<Wire>> {
+        let members = match &self.servers {
+            Some(servers) => Some(Members::new(&servers.state().join("etcd"))?),
+            None => None,
+        };
+        let wire = |member| {
+            let address = self.machine(member).address;
+            match &members {
+                Some(members) => Wire::secure(address, members),
+                None => Wire::new(address),
+            }
+        };
+        Ok((0..self.founders).map(wire).collect())
     }
 
     pub(crate) fn addresses(&self) -> Vec<Ipv4Addr> {
@@ -122,6 +164,10 @@ impl Fleet {
 
     /// Starts a member unless it runs.
     pub(crate) fn start(&self, member: usize) -> Result<()> {
+        self.down.lock().remove(&member);
+        if let Some(servers) = &self.servers {
+            return servers.start_server(self.machine(member));
+        }
         let (name, address) = (self.name(member), self.machine(member).address);
         let guest = member >= self.founders;
         let mut cluster: Vec<usize> = (0..self.founders).collect();
@@ -131,6 +177,11 @@ impl Fleet {
             .map(|other| format!("{}={}", self.name(*other), self.peer_url(*other)))
             .collect();
         let client = format!("http://{address}:{ETCD_PORT}");
+        // Behind its proxy a member needs no other ear.
+        let ear = match self.needs {
+            Needs::Proxies => Ipv4Addr::LOCALHOST,
+            _ => address,
+        };
         // A file system has a folder of its own at its root.
         let data = self.data(member).join("store");
         let flags = [
@@ -138,10 +189,7 @@ impl Fleet {
             ("--data-dir", data.to_string_lossy().into_owned()),
             ("--listen-client-urls", client.clone()),
             ("--advertise-client-urls", client),
-            (
-                "--listen-peer-urls",
-                format!("http://{address}:{PEER_PORT}"),
-            ),
+            ("--listen-peer-urls", format!("http://{ear}:{PEER_PORT}")),
             ("--initial-advertise-peer-urls", self.peer_url(member)),
             ("--initial-cluster", cluster.join(",")),
             (
@@ -158,14 +206,6 @@ impl Fleet {
         for (flag, value) in flags {
             command.extend([flag.to_owned(), value]);
         }
-        // Listening sockets of the dead have to be there for the proxy's sake only.
-        let proxied = self.needs == Needs::Proxies;
-        if proxied {
-            let at = command.iter().position(|word| word == "--listen-peer-urls");
-            let at = at.expect("it is a flag above") + 1;
-            command[at] = format!("http://127.0.0.1:{PEER_PORT}");
-        }
-        self.down.lock().remove(&member);
         self.processes
             .ensure(&Spec {
                 name,
@@ -205,11 +245,11 @@ impl Fleet {
     }
 
     pub(crate) fn alive(&self, member: usize) -> Option<Record> {
-        self.processes.alive(self.name(member))
+        self.processes.alive(&self.process(member))
     }
 
     pub(crate) fn signal(&self, member: usize, signal: Signal) -> Result<()> {
-        self.processes.signal(self.name(member), signal)
+        self.processes.signal(&self.process(member), signal)
     }
 
     /// Kills a member and waits until it is gone.
@@ -273,7 +313,7 @@ impl Fleet {
         let meant = members.filter(|member| !down.contains(member));
         meant
             .filter(|member| {
-                let started = self.processes.log(self.name(*member)).exists();
+                let started = self.processes.log(&self.process(*member)).exists();
                 started && self.alive(*member).is_none()
             })
             .collect()
@@ -281,12 +321,12 @@ impl Fleet {
 
     /// The end of what a member said.
     pub(crate) fn tail(&self, member: usize, lines: usize) -> String {
-        xtask::cluster::tail(&self.processes.log(self.name(member)), lines)
+        xtask::cluster::tail(&self.processes.log(&self.process(member)), lines)
     }
 
     /// Everything that a member said.
     pub(crate) fn said(&self, member: usize) -> String {
-        fs::read_to_string(self.processes.log(self.name(member))).unwrap_or_default()
+        fs::read_to_string(self.processes.log(&self.process(member))).unwrap_or_default()
     }
 
     /// The folder of a member's blkio group, made if it is not there.

@@ -16,8 +16,7 @@ use std::time::Instant;
 pub(crate) struct Recorder(Arc<Mutex<Notes>>);
 
 struct Notes {
-    started: Instant,
-    order: u64,
+    moments: Moments,
     history: History,
     /// The first revision that no watch of everything has shown yet.
     shown_before: Revision,
@@ -25,8 +24,18 @@ struct Notes {
     acknowledged: usize,
 }
 
-impl Notes {
-    fn moment(&mut self) -> Moment {
+/// Numbers what is noted, in the order in which it is noted.
+pub(crate) struct Moments {
+    started: Instant,
+    order: u64,
+}
+
+impl Moments {
+    pub(crate) fn new(started: Instant) -> Self {
+        Self { started, order: 0 }
+    }
+
+    pub(crate) fn next(&mut self) -> Moment {
         self.order += 1;
         Moment {
             order: self.order,
@@ -38,8 +47,7 @@ impl Notes {
 impl Recorder {
     pub(crate) fn new(started: Instant) -> Self {
         Self(Arc::new(Mutex::new(Notes {
-            started,
-            order: 0,
+            moments: Moments::new(started),
             history: History::default(),
             shown_before: 2,
             acknowledged: 0,
@@ -48,7 +56,7 @@ impl Recorder {
 
     pub(crate) fn called(&self, member: usize, request: Request) -> usize {
         let mut notes = self.0.lock();
-        let called = notes.moment();
+        let called = notes.moments.next();
         notes.history.operations.push(Operation {
             member,
             called,
@@ -60,14 +68,14 @@ impl Recorder {
 
     pub(crate) fn answered(&self, number: usize, result: Result<Response, StoreError>) {
         let mut notes = self.0.lock();
-        let at = notes.moment();
+        let at = notes.moments.next();
         notes.acknowledged += usize::from(result.is_ok());
         notes.history.operations[number].answer = Some(Answer { at, result });
     }
 
     pub(crate) fn watching(&self, member: usize, request: WatchRequest) -> usize {
         let mut notes = self.0.lock();
-        let called = notes.moment();
+        let called = notes.moments.next();
         notes.history.watches.push(WatchRecord {
             member,
             request,
@@ -84,7 +92,7 @@ impl Recorder {
     /// Notes an item; `everything`: the watch misses nothing that happens.
     pub(crate) fn delivered(&self, number: usize, item: WatchItem, everything: bool) {
         let mut notes = self.0.lock();
-        let moment = notes.moment();
+        let moment = notes.moments.next();
         if everything && !matches!(item, WatchItem::Compacted { .. }) {
             let shown = match &item {
                 WatchItem::Events(batch) => batch.revision,

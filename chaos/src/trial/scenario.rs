@@ -31,6 +31,8 @@ pub(crate) enum Needs {
     Proxies,
     /// A further machine, for a member that comes and goes.
     Guest,
+    /// Whole servers, which are used through the Kubernetes API.
+    Servers,
 }
 
 const fn scenario(
@@ -150,14 +152,14 @@ pub const ALL: &[Scenario] = &[
     ),
     scenario(
         "slow-disk",
-        "a member's disk is slow",
+        "a member's disk is slow, or everybody's",
         3,
         Needs::Nothing,
         |random| {
-            Fault::SlowDisk(
-                anybody(random),
-                [32 << 10, 128 << 10, 512 << 10][random.below(3)],
-            )
+            let rate = [32 << 10, 128 << 10, 512 << 10][random.below(3)];
+            // Of one slow disk clients notice nothing: two others are a quorum.
+            let all = random.one_in(2);
+            Fault::SlowDisk(if all { Who::Everybody } else { anybody(random) }, rate)
         },
     ),
     scenario(
@@ -224,6 +226,13 @@ pub const ALL: &[Scenario] = &[
         Needs::Nothing,
         everything,
     ),
+    scenario(
+        "kubernetes",
+        "whole servers, used through the Kubernetes API",
+        3,
+        Needs::Servers,
+        servers,
+    ),
 ];
 
 fn follower(random: &mut Random) -> Who {
@@ -250,6 +259,19 @@ fn everything(random: &mut Random) -> Fault {
         6 => Fault::SlowDisk(who, 128 << 10),
         7 => Fault::RollingRestart,
         _ => Fault::KillDuring(During::Compaction),
+    }
+}
+
+fn servers(random: &mut Random) -> Fault {
+    let who = anybody(random);
+    match random.below(8) {
+        0 | 1 => Fault::Kill(Who::Leader),
+        2 => Fault::Kill(follower(random)),
+        3 => Fault::Kill(Who::Everybody),
+        4 => Fault::Pause(who),
+        5 => Fault::Cut(Who::Leader, Way::Both),
+        6 => Fault::Cut(who, [Way::Deaf, Way::Mute][random.below(2)]),
+        _ => Fault::RollingRestart,
     }
 }
 

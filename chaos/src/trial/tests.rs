@@ -3,8 +3,8 @@
 use super::*;
 use kontiki_checker::{Model, Response};
 use kontiki_store::{
-    Compare, EventBatch, Header, LeaseGrant, OpResponse, RangeResponse, StoreError, TxnResponse,
-    WatchItem, WatchRequest,
+    Compare, EventBatch, Header, LeaseGrant, Op, OpResponse, PutRequest, RangeResponse, StoreError,
+    TxnRequest, TxnResponse, WatchItem, WatchRequest,
 };
 use std::sync::Arc;
 
@@ -334,8 +334,14 @@ fn what_is_unknown_stays_unknown() {
 
 #[test]
 fn a_run_with_too_little_going_on_is_repeated_and_then_void() {
-    assert_eq!(counts(FLOOR - 1.0), Ended::Void);
-    assert_eq!(counts(FLOOR), Ended::Judged);
+    for (needs, throughput, ended) in [
+        (Needs::Nothing, FLOOR - 1.0, Ended::Void),
+        (Needs::Nothing, FLOOR, Ended::Judged),
+        (Needs::Servers, API_FLOOR - 1.0, Ended::Void),
+        (Needs::Servers, API_FLOOR, Ended::Judged),
+    ] {
+        assert_eq!(counts(needs, throughput), ended, "{needs:?} {throughput}");
+    }
     let judged = judged(history(None), Ending::default());
     for (busy_from, runs, ended) in [
         (1, 1, Ended::Judged),

@@ -3,7 +3,7 @@
 //! **Invariant:** what cannot be told for certain is told as unknown: an error
 //! counts as definite only if its text is one of etcd's definite ones.
 
-use crate::members::View;
+use crate::members::{Members, View};
 use anyhow::{Result, anyhow};
 use bytes::Bytes;
 use kontiki_checker::{Request, Response};
@@ -39,15 +39,27 @@ pub(crate) struct KeysHash {
     pub hash: u32,
 }
 
+fn endpoint(address: Ipv4Addr) -> Endpoint {
+    Endpoint::from_shared(format!("http://{address}:{ETCD_PORT}"))
+        .expect("an address makes a URL")
+        .connect_timeout(CONNECT_PATIENCE)
+        .http2_keep_alive_interval(SILENCE_MAX / 2)
+        .keep_alive_timeout(SILENCE_MAX / 2)
+        .keep_alive_while_idle(true)
+}
+
 impl Wire {
     pub(crate) fn new(address: Ipv4Addr) -> Self {
-        let endpoint = Endpoint::from_shared(format!("http://{address}:{ETCD_PORT}"))
-            .expect("an address makes a URL")
-            .connect_timeout(CONNECT_PATIENCE)
-            .http2_keep_alive_interval(SILENCE_MAX / 2)
-            .keep_alive_timeout(SILENCE_MAX / 2)
-            .keep_alive_while_idle(true);
-        Self(endpoint.connect_lazy())
+        Self(endpoint(address).connect_lazy())
+    }
+
+    /// To a member that asks for credentials.
+    pub(crate) fn secure(address: Ipv4Addr, members: &Members) -> Self {
+        let endpoint = endpoint(address);
+        Self(kontiki_nodelink::channel::connect_lazy(
+            &endpoint,
+            members.tls(),
+        ))
     }
 
     pub(crate) fn channel(&self) -> Channel {

@@ -131,14 +131,27 @@ impl ResourceClient {
     /// # Errors
     /// Whatever the server answers.
     pub async fn list(&self, list: ListParams) -> Result<(Vec<SharedObject>, String), Status> {
+        let (items, resource_version, _) = self.list_page(list).await?;
+        Ok((items, resource_version))
+    }
+
+    /// Reads a page of a list: the items, the version at which it holds, and
+    /// where the next page starts, which is empty after the last.
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub async fn list_page(
+        &self,
+        list: ListParams,
+    ) -> Result<(Vec<SharedObject>, String, String), Status> {
         let mut request = self.request(Verb::List, None);
         request.list = list;
         match self.client.api.call(request).await? {
             ApiResponse::List {
                 items,
                 resource_version,
-                ..
-            } => Ok((items, resource_version)),
+                continue_token,
+            } => Ok((items, resource_version, continue_token)),
             ApiResponse::Object(_) => Err(Status::internal(
                 "the server answered an object where a list was asked for",
             )),

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
@@ -19,22 +20,29 @@ pub async fn connect(
     endpoint: Endpoint,
     tls: Arc<ClientConfig>,
 ) -> Result<Channel, tonic::transport::Error> {
-    let connector = service_fn(move |uri: http::Uri| {
-        let tls = tls.clone();
-        async move {
-            let host = uri
-                .host()
-                .unwrap_or_default()
-                .trim_matches(['[', ']'])
-                .to_owned();
-            let port = uri.port_u16().unwrap_or(6443);
-            let tcp = TcpStream::connect((host.as_str(), port)).await?;
-            tcp.set_nodelay(true)?;
-            let name = ServerName::try_from(host)
-                .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-            let stream = TlsConnector::from(tls).connect(name, tcp).await?;
-            Ok::<_, io::Error>(TokioIo::new(stream))
-        }
-    });
+    let connector = service_fn(move |uri| dial(uri, tls.clone()));
     endpoint.connect_with_connector(connector).await
+}
+
+/// As [`connect`], but the connection is made when it is needed, and again when
+/// it is lost.
+#[must_use]
+pub fn connect_lazy(endpoint: &Endpoint, tls: Arc<ClientConfig>) -> Channel {
+    let connector = service_fn(move |uri| dial(uri, tls.clone()));
+    endpoint.connect_with_connector_lazy(connector)
+}
+
+async fn dial(uri: http::Uri, tls: Arc<ClientConfig>) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let host = uri
+        .host()
+        .unwrap_or_default()
+        .trim_matches(['[', ']'])
+        .to_owned();
+    let port = uri.port_u16().unwrap_or(6443);
+    let tcp = TcpStream::connect((host.as_str(), port)).await?;
+    tcp.set_nodelay(true)?;
+    let name =
+        ServerName::try_from(host).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+    let stream = TlsConnector::from(tls).connect(name, tcp).await?;
+    Ok(TokioIo::new(stream))
 }

@@ -32,16 +32,22 @@ impl Nemesis<'_> {
     }
 
     pub(super) async fn slow_disk(&mut self, who: Who, rate: u64, lasts: Duration) -> Result<()> {
-        let member = self.resolve(who).await[0];
-        let record = self.fleet.alive(member).context("it does not run")?;
-        let group = self.fleet.disk_group(member)?;
-        fs::write(group.join("cgroup.procs"), record.pid.to_string())?;
-        let device = device(&self.fleet.data(member))?;
-        let limit = group.join("blkio.throttle.write_bps_device");
-        fs::write(&limit, format!("{device} {rate}"))
-            .with_context(|| format!("the disk {device} cannot be slowed down"))?;
+        let mut limits = Vec::new();
+        for member in self.resolve(who).await {
+            let record = self.fleet.alive(member).context("it does not run")?;
+            let group = self.fleet.disk_group(member)?;
+            fs::write(group.join("cgroup.procs"), record.pid.to_string())?;
+            let device = device(&self.fleet.data(member))?;
+            limits.push((group.join("blkio.throttle.write_bps_device"), device));
+        }
+        for (limit, device) in &limits {
+            fs::write(limit, format!("{device} {rate}"))
+                .with_context(|| format!("the disk {device} cannot be slowed down"))?;
+        }
         tokio::time::sleep(lasts).await;
-        fs::write(&limit, format!("{device} 0"))?;
+        for (limit, device) in &limits {
+            fs::write(limit, format!("{device} 0"))?;
+        }
         Ok(())
     }
 
