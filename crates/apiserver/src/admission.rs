@@ -4,6 +4,7 @@
 mod certificates;
 mod default_classes;
 mod default_toleration_seconds;
+mod dynamic;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -12,6 +13,7 @@ mod persistent_volume_claim_resize;
 mod pod;
 mod pod_security;
 mod pod_topology_labels;
+mod policies;
 mod priority;
 mod rbac_escalation;
 mod resource_quota;
@@ -19,6 +21,8 @@ mod runtime_class;
 mod service_account;
 mod storage_object_in_use;
 mod taint_nodes_by_condition;
+
+pub use dynamic::Reinvocation;
 
 use crate::registry::{Registry, RequestContext, Target};
 use async_trait::async_trait;
@@ -67,6 +71,8 @@ pub struct Attributes<'a> {
     pub dry_run: bool,
     /// For looking at other objects.
     pub registry: &'a Registry,
+    /// What is to be asked again.
+    pub reinvocation: Reinvocation,
 }
 
 impl Attributes<'_> {
@@ -173,6 +179,8 @@ impl Admission {
     #[must_use]
     pub fn standard(rbac: Arc<Rbac>, authorizer: Arc<dyn Authorizer>) -> Self {
         let ask = || authorizer.clone();
+        let mutating = policies::MutatingAdmissionPolicy::new(ask());
+        let validating = policies::ValidatingAdmissionPolicy::new(ask());
         let node_restriction = node_restriction::NodeRestriction { authorizer: ask() };
         let owner_references =
             owner_references::OwnerReferencesPermissionEnforcement { authorizer: ask() };
@@ -200,6 +208,8 @@ impl Admission {
             Arc::new(default_classes::DefaultIngressClass),
             Arc::new(pod_topology_labels::PodTopologyLabels),
             Arc::new(rbac_escalation::RbacEscalation { rbac, authorizer }),
+            Arc::new(mutating),
+            Arc::new(validating),
             Arc::new(resource_quota::ResourceQuota::default()),
         ])
     }
@@ -222,6 +232,13 @@ impl Admission {
     pub async fn mutate(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
         for plugin in &self.plugins {
             plugin.mutate(attributes).await?;
+        }
+        if attributes.reinvocation.is_wanted {
+            // What policies and webhooks changed is seen by all once more.
+            attributes.reinvocation.is_second = true;
+            for plugin in &self.plugins {
+                plugin.mutate(attributes).await?;
+            }
         }
         Ok(())
     }
@@ -257,6 +274,7 @@ impl Registry {
             old: None,
             dry_run,
             registry: self,
+            reinvocation: Reinvocation::default(),
         };
         self.admission().mutate(&mut attributes).await?;
         self.admission().validate(&mut attributes).await

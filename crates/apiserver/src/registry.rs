@@ -22,14 +22,14 @@ mod update;
 mod watch;
 
 pub use context::{FieldValidation, RequestContext, Target, WriteOptions};
-pub(crate) use create::{check_name, place, shape};
+pub(crate) use create::{check_name, default as default_object, place, shape};
 pub use delete::{DeleteOutcome, DeleteRequest, returns_object};
 pub use edit::Check;
 pub(crate) use fields::{apply as apply_fields, note_update, on_create as note_creation};
 pub use list::{ListPage, ListRequest};
 pub use mutation::{Guard, Mutation, Plan, Stored};
 pub use patch::PatchBody;
-pub(crate) use patch::patched as patch_tree;
+pub(crate) use patch::{node as schema_node, patched as patch_tree};
 pub use selection::Selection;
 pub use update::UpdateOutcome;
 pub use watch::{EventForm, INITIAL_EVENTS_END, WatchRequest, WatchedEvent, Watching};

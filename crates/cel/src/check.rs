@@ -7,19 +7,23 @@ mod operators;
 use crate::cost::Cost;
 use crate::program::CompileError;
 use crate::source::Source;
-use crate::ty::Type;
+use crate::ty::{ObjectType, Type};
 use kube_cel::cel::IdedExpr;
 use kube_cel::cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, ListExpr, LiteralValue, MapExpr, SelectExpr,
-    operators as op,
+    StructExpr, operators as op,
 };
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// How many items a value may have that no schema bounds: what fits into the
 /// largest request.
 pub(crate) const UNBOUNDED_ITEMS: u64 = 3 * 1024 * 1024 / 2;
 /// Complaints that are told at most.
 const COMPLAINTS_MAX: usize = 10;
+
+/// What a `JSONPatch` is made of.
+const PATCH_FIELDS: [&str; 4] = ["from", "op", "path", "value"];
 
 /// The variables that an expression may name, innermost last.
 pub(crate) struct Scope {
@@ -59,12 +63,15 @@ pub(crate) struct Checker<'a> {
     source: &'a Source<'a>,
     complaints: Vec<String>,
     mentioned: BTreeSet<String>,
+    /// Whether objects may be made.
+    makes_objects: bool,
 }
 
 impl<'a> Checker<'a> {
-    pub(crate) fn new(source: &'a Source<'a>) -> Self {
+    pub(crate) fn new(source: &'a Source<'a>, makes_objects: bool) -> Self {
         Self {
             source,
+            makes_objects,
             complaints: Vec::new(),
             mentioned: BTreeSet::new(),
         }
@@ -99,15 +106,7 @@ impl<'a> Checker<'a> {
             Expr::Call(call) => self.call(call, scope),
             Expr::List(list) => self.list(list, scope),
             Expr::Map(map) => self.map(map, scope),
-            Expr::Struct(value) => {
-                let at = self.source.name(&value.type_name);
-                let what = format!(
-                    "undeclared reference to '{}' (in container '')",
-                    value.type_name
-                );
-                self.complain(at, &what);
-                (Type::Dyn, Cost(1))
-            }
+            Expr::Struct(value) => self.object(value, scope),
             Expr::Comprehension(loops) => self.comprehension(loops, scope),
         }
     }
@@ -234,6 +233,36 @@ impl<'a> Checker<'a> {
         let length = u64::try_from(map.entries.len()).unwrap_or(u64::MAX);
         let value = Box::new(value.unwrap_or(Type::Dyn));
         (Type::Map(value, Some(length)), total)
+    }
+
+    /// `Object.spec{…}` and its like.
+    fn object(&mut self, value: &StructExpr, scope: &mut Scope) -> (Type, Cost) {
+        let name = &value.type_name;
+        let is_patch = name == "JSONPatch";
+        let is_known = is_patch || name == "Object" || name.starts_with("Object.");
+        if !(is_known && self.makes_objects) {
+            let at = self.source.name(name);
+            let what = format!("undeclared reference to '{name}' (in container '')");
+            self.complain(at, &what);
+            return (Type::Dyn, Cost(1));
+        }
+        let mut total = Cost(40);
+        for entry in &value.entries {
+            let EntryExpr::StructField(field) = &entry.expr else {
+                continue;
+            };
+            if is_patch && !PATCH_FIELDS.contains(&&*field.field) {
+                let at = self.source.name(&field.field);
+                self.complain(at, &format!("undefined field '{}'", field.field));
+            }
+            let (_, cost) = self.check(&field.value, scope);
+            total = total + cost;
+        }
+        let ty = ObjectType {
+            name: name.clone(),
+            ..ObjectType::default()
+        };
+        (Type::Object(Arc::new(ty)), total)
     }
 
     fn comprehension(&mut self, loops: &ComprehensionExpr, scope: &mut Scope) -> (Type, Cost) {

@@ -3,6 +3,8 @@
 use crate::check::{Checker, Scope};
 use crate::cost::Cost;
 use crate::meter::{self, Budget, Meter};
+use crate::optional;
+use crate::rewrite;
 use crate::source::Source;
 use crate::ty::Type;
 use kube_cel::KubeCelExt as _;
@@ -48,6 +50,8 @@ pub enum Wanted {
 pub struct Program {
     expression: IdedExpr,
     mentioned: BTreeSet<String>,
+    /// The variables that the evaluation asks for.
+    used: BTreeSet<String>,
     ty: Type,
     cost: Cost,
 }
@@ -62,6 +66,24 @@ impl Program {
         variables: &[(&str, Type)],
         wanted: Wanted,
     ) -> Result<Self, CompileError> {
+        Self::compile_as(text, variables, wanted, false)
+    }
+
+    /// Compiles an expression that may make objects: `Object{…}`, their parts
+    /// (`Object.spec{…}`) and `JSONPatch{…}`.
+    ///
+    /// # Errors
+    /// What does not parse or does not fit, in cel-go's words.
+    pub fn compile_mutation(text: &str, variables: &[(&str, Type)]) -> Result<Self, CompileError> {
+        Self::compile_as(text, variables, Wanted::Any, true)
+    }
+
+    fn compile_as(
+        text: &str,
+        variables: &[(&str, Type)],
+        wanted: Wanted,
+        makes_objects: bool,
+    ) -> Result<Self, CompileError> {
         if text.len() > SOURCE_BYTES_MAX {
             return Err(CompileError(format!(
                 "expression code point size exceeds limit: size: {}, limit {SOURCE_BYTES_MAX}",
@@ -75,7 +97,7 @@ impl Program {
         let mut expression = parser
             .parse(text)
             .map_err(|errors| CompileError(parse_text(&errors.to_string())))?;
-        let mut checker = Checker::new(&source);
+        let mut checker = Checker::new(&source, makes_objects);
         let mut scope = Scope::new(variables);
         let (ty, cost) = checker.check(&expression, &mut scope);
         let mentioned = checker.mentioned();
@@ -95,10 +117,12 @@ impl Program {
                 "cel expression must evaluate to a {wanted}"
             )));
         }
+        let used = rewrite::rewrite(&mut expression);
         meter::instrument(&mut expression);
         Ok(Self {
             expression,
             mentioned,
+            used,
             ty,
             cost,
         })
@@ -108,6 +132,15 @@ impl Program {
     #[must_use]
     pub fn mentions(&self, variable: &str) -> bool {
         self.mentioned.contains(variable)
+    }
+
+    /// Whether the evaluation asks for a variable.
+    pub(crate) fn uses(&self, variable: &str) -> bool {
+        self.used.contains(variable)
+    }
+
+    pub(crate) fn expression(&self) -> &IdedExpr {
+        &self.expression
     }
 
     /// What it comes to.
@@ -137,6 +170,7 @@ impl Program {
         let meter = Meter::new(budget.allowance());
         let mut context = Context::default().with_all();
         meter.install(&mut context);
+        optional::install(&mut context);
         for (name, value) in variables {
             context.add_variable_from_value(name.to_owned(), value);
         }
@@ -159,7 +193,7 @@ fn parse_text(text: &str) -> String {
 }
 
 /// An evaluation's complaint, in cel-go's words.
-fn evaluation_text(error: &ExecutionError) -> String {
+pub(crate) fn evaluation_text(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchKey(name) => format!("no such key: {name}"),
         ExecutionError::NoSuchOverload

@@ -61,6 +61,8 @@ fn rules_of_every_library_come_to_what_they_say() {
         "self.x__dash__y == 7",
         "!oldSelf.hasValue()",
         "self.?note.orValue('') == '10.0.0.1'",
+        "self.any.?none.orValue(3) == 3 && self.any.?none.?less.orValue(4) == 4",
+        "self.l[?7].orValue('x') == 'x' && self.l[?1].hasValue()",
         "self.l.map(item, item + '!') == ['a!', 'b!']",
         "self.l.filter(item, item != 'a').size() == 1",
         "duration('1h') > duration('59m')",
@@ -142,4 +144,147 @@ fn names_that_are_no_identifiers_are_escaped() {
     ] {
         assert_eq!(escape(name).as_deref(), escaped, "{name}");
     }
+}
+
+/// Allows what begins with `get`, knows nothing of errors.
+struct OnlyGet;
+
+impl Authorizer for OnlyGet {
+    fn check(&self, question: &Question) -> Answer {
+        Answer {
+            allowed: question.verb == "get",
+            reason: format!("{}/{}", question.namespace, question.resource),
+            error: String::new(),
+        }
+    }
+}
+
+const DYNAMIC: [&str; 5] = ["object", "oldObject", "variables", "authorizer", "params"];
+
+fn mutation(text: &str) -> Program {
+    let variables = DYNAMIC.map(|name| (name, Type::Dyn));
+    Program::compile_mutation(text, &variables).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn activation(composed: &[(&str, &str)]) -> Arc<Activation> {
+    let object = json!({"a": 1, "list": [1, 2], "metadata": {"name": "n"}});
+    let ask: Arc<dyn Authorizer> = Arc::new(OnlyGet);
+    let question = Question {
+        resource: "pods".to_owned(),
+        ..Question::default()
+    };
+    let values = [
+        ("object", from_json(&object, &Type::Dyn)),
+        ("oldObject", Value::Null),
+        ("params", Value::Null),
+        ("authorizer", authorizer(ask.clone())),
+        (
+            "authorizer.requestResource",
+            request_resource(ask, question),
+        ),
+    ];
+    let values = values.map(|(name, value)| (name.to_owned(), value));
+    let composed = composed.iter().map(|(name, text)| {
+        let variables = DYNAMIC.map(|name| (name, Type::Dyn));
+        let program = Program::compile(text, &variables, Wanted::Any);
+        ((*name).to_owned(), Arc::new(program))
+    });
+    Activation::new(values.to_vec(), composed.collect())
+}
+
+#[test]
+fn objects_that_expressions_make_are_maps() {
+    for (text, wanted) in [
+        (
+            "Object{spec: Object.spec{replicas: object.a + 1}}",
+            json!({"spec": {"replicas": 2}}),
+        ),
+        (
+            "[JSONPatch{op: 'add', path: '/x/' + jsonpatch.escapeKey('a/b'), value: {'k': 'v'}}]",
+            json!([{"op": "add", "path": "/x/a~1b", "value": {"k": "v"}}]),
+        ),
+        (
+            "Object{metadata: Object.metadata{?labels: object.?nothing}}",
+            json!({"metadata": {}}),
+        ),
+        (
+            "object.list.map(i, Object.spec{n: i})",
+            json!([{"n": 1}, {"n": 2}]),
+        ),
+    ] {
+        let value = activation(&[]).evaluate(&mutation(text));
+        let value = value.unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(to_json(&value), Ok(wanted), "{text}");
+    }
+    let refused = Program::compile("Object{}", &[], Wanted::Any).expect_err("makes no objects");
+    assert!(
+        refused
+            .to_string()
+            .contains("undeclared reference to 'Object'"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn composed_variables_are_evaluated_when_they_are_wanted() {
+    let composed = [
+        ("twice", "object.a * 2"),
+        ("bad", "object.nothing"),
+        ("thrice", "variables.twice + object.a"),
+    ];
+    let evaluate = |text: &str| activation(&composed).evaluate(&mutation(text));
+    for text in [
+        "variables.thrice == 3",
+        "variables.twice == 2 || variables.bad == 1",
+        "has(variables.bad)",
+        "[1, 2].all(i, variables.twice == 2)",
+    ] {
+        assert_eq!(evaluate(text), Ok(Value::Bool(true)), "{text}");
+    }
+    let error = evaluate("variables.bad == 1").expect_err("fails");
+    let wanted = "composited variable \"bad\" fails to evaluate: no such key: nothing";
+    assert_eq!(error.to_string(), wanted);
+}
+
+#[test]
+fn nothing_is_found_in_what_is_null() {
+    let evaluate = |text: &str| activation(&[]).evaluate(&mutation(text));
+    for text in [
+        "oldObject == null",
+        "!has(oldObject.spec)",
+        "params == null && object != null",
+        "object.metadata.name == 'n'",
+    ] {
+        assert_eq!(evaluate(text), Ok(Value::Bool(true)), "{text}");
+    }
+    let error = evaluate("oldObject.spec.x == 1").expect_err("there is none");
+    assert_eq!(error.to_string(), "no such key: spec");
+}
+
+#[test]
+fn the_authorizer_is_asked_step_by_step() {
+    let evaluate = |text: &str| activation(&[]).evaluate(&mutation(text));
+    for text in [
+        "authorizer.group('apps').resource('deployments').namespace('ns').check('get').allowed()",
+        "authorizer.group('').resource('pods').namespace('ns').check('get').reason() == 'ns/pods'",
+        "!authorizer.path('/healthz').check('post').allowed()",
+        "authorizer.requestResource.check('get').reason() == '/pods'",
+        "!authorizer.serviceAccount('ns', 'sa').group('').resource('x').check('list').errored()",
+    ] {
+        assert_eq!(evaluate(text), Ok(Value::Bool(true)), "{text}");
+    }
+    let error = evaluate("authorizer.check('get').allowed()").expect_err("asks about nothing");
+    assert_eq!(error.to_string(), "no such overload");
+}
+
+#[test]
+fn expressions_of_one_request_share_a_budget() {
+    let items: Vec<u64> = (0..30).collect();
+    let object = from_json(&json!(items), &Type::Dyn);
+    let values = vec![("object".to_owned(), object)];
+    let activation = Activation::with_budget(values, Vec::new(), 5_000);
+    let program = mutation("object.all(a, object.all(b, a + b >= 0))");
+    let outcomes: Vec<_> = (0..12).map(|_| activation.evaluate(&program)).collect();
+    assert_eq!(outcomes.first(), Some(&Ok(Value::Bool(true))));
+    assert_eq!(outcomes.last(), Some(&Err(EvaluationError::OverBudget)));
 }

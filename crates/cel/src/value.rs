@@ -57,6 +57,57 @@ pub fn optional(value: Option<Value>) -> Value {
     Value::Opaque(Arc::new(value))
 }
 
+/// A map without entries.
+pub(crate) fn empty_map() -> Value {
+    map(std::iter::empty())
+}
+
+/// A value as JSON.
+///
+/// # Errors
+/// If there is no JSON that says the same.
+pub fn to_json(value: &Value) -> Result<serde_json::Value, String> {
+    use serde_json::Value as Json;
+    Ok(match value {
+        Value::Null => Json::Null,
+        Value::Bool(on) => (*on).into(),
+        Value::Int(number) => (*number).into(),
+        Value::UInt(number) => (*number).into(),
+        Value::Float(number) => serde_json::Number::from_f64(*number)
+            .ok_or_else(|| format!("{number} is no number of JSON"))?
+            .into(),
+        Value::String(text) => text.as_str().into(),
+        Value::Bytes(bytes) => base64::engine::general_purpose::STANDARD
+            .encode(bytes.as_slice())
+            .into(),
+        Value::Timestamp(time) => time
+            .to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+            .into(),
+        Value::Duration(span) => format!("{}s", span.as_seconds_f64()).into(),
+        Value::List(items) => items
+            .iter()
+            .map(to_json)
+            .collect::<Result<Vec<_>, _>>()?
+            .into(),
+        Value::Map(map) => {
+            let mut members = serde_json::Map::new();
+            for (key, value) in map.map.iter() {
+                let key = match key {
+                    Key::String(text) => text.as_str().to_owned(),
+                    Key::Int(number) => number.to_string(),
+                    Key::Uint(number) => number.to_string(),
+                    Key::Bool(on) => on.to_string(),
+                };
+                members.insert(key, to_json(value)?);
+            }
+            Json::Object(members)
+        }
+        Value::Opaque(_) | Value::Function(..) => {
+            return Err("the value cannot be written as JSON".to_owned());
+        }
+    })
+}
+
 fn map(entries: impl Iterator<Item = (String, Value)>) -> Value {
     let map: HashMap<Key, Value> = entries
         .map(|(name, value)| (Key::String(Arc::new(name)), value))

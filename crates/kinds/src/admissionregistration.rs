@@ -1,6 +1,7 @@
 //! The kinds of the group `admissionregistration.k8s.io`.
 
 mod checks;
+pub mod expressions;
 mod policies;
 mod webhooks;
 

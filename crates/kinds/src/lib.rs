@@ -60,6 +60,7 @@ pub mod service {
     };
 }
 
+pub use admissionregistration::expressions;
 pub use custom::{CustomForm, ScalePaths};
 pub use field::{ErrorKind, FieldError, FieldErrors, Path};
 pub use kind::{Conversion, Kind, SelectableField, Storage, Subresource};

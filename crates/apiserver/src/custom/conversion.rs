@@ -93,7 +93,13 @@ impl Registry {
         Ok(())
     }
 
-    async fn converted(&self, kind: &Kind, wanted: &str, mut tree: Tree) -> Result<Tree, Status> {
+    /// A custom object in another version.
+    pub(crate) async fn converted(
+        &self,
+        kind: &Kind,
+        wanted: &str,
+        mut tree: Tree,
+    ) -> Result<Tree, Status> {
         let given = tree.get("apiVersion").and_then(Value::as_str);
         if given == Some(wanted) {
             return Ok(tree);

@@ -5,6 +5,7 @@ use kontiki_auth::UserInfo;
 use kontiki_kinds::{Context, Kind, Requester};
 use kontiki_object::Status;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What to do about unknown and duplicate fields.
@@ -123,6 +124,7 @@ pub struct RequestContext {
     pub now: Timestamp,
     requester: Requester,
     warnings: Mutex<Vec<String>>,
+    annotations: Mutex<BTreeMap<String, String>>,
 }
 
 impl RequestContext {
@@ -144,6 +146,7 @@ impl RequestContext {
             now,
             requester,
             warnings: Mutex::default(),
+            annotations: Mutex::default(),
         }
     }
 
@@ -163,6 +166,20 @@ impl RequestContext {
         if !warnings.contains(&text) {
             warnings.push(text);
         }
+    }
+
+    /// Notes something for the audit log; the first note under a key stays.
+    pub fn annotate(&self, key: &str, value: impl Into<String>) {
+        let mut annotations = self.annotations.lock();
+        annotations
+            .entry(key.to_owned())
+            .or_insert_with(|| value.into());
+    }
+
+    /// What has been noted for the audit log.
+    #[must_use]
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        self.annotations.lock().clone()
     }
 
     /// The warnings so far.

@@ -55,7 +55,7 @@ fn shape_custom(kind: &Kind, custom: &dyn CustomForm, mut tree: Tree) -> Result<
 }
 
 /// [`shape`], then the kind's defaults.
-pub(super) fn default(kind: &Kind, object: Tree) -> Result<Tree, Status> {
+pub(crate) fn default(kind: &Kind, object: Tree) -> Result<Tree, Status> {
     let mut tree = shape(kind, object)?;
     (kind.defaults)(&mut tree);
     Ok(tree)
@@ -310,6 +310,7 @@ pub(super) fn attributes_of<'a>(
         old: None,
         dry_run,
         registry,
+        reinvocation: crate::admission::Reinvocation::default(),
     }
 }
 

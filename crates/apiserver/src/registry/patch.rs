@@ -25,7 +25,7 @@ pub struct PatchBody {
 }
 
 /// The schema of a kind's objects.
-pub(super) fn node(kind: &Kind) -> Node<'_> {
+pub(crate) fn node(kind: &Kind) -> Node<'_> {
     if let Some(custom) = &kind.custom {
         return Node::custom(custom.schema());
     }

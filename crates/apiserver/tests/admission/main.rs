@@ -2,6 +2,7 @@
 
 mod defaults;
 mod node_restriction;
+mod policies;
 mod rbac_escalation;
 mod resource_quota;
 mod world;

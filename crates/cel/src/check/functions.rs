@@ -169,7 +169,7 @@ fn dynamic(name: &str) -> Found {
         "add" | "sub" | "sum" | "min" | "max" | "first" | "last" | "slice" | "distinct"
         | "sort" | "sortBy" | "reverse" | "flatten" | "value" | "orValue" | "or" | "getQuery"
         | "ip" | "masked" | "path" | "group" | "resource" | "serviceAccount" | "namespace"
-        | "name" | "subresource" | "check" => Type::Dyn,
+        | "name" | "subresource" | "fieldSelector" | "labelSelector" | "check" => Type::Dyn,
         _ => return Found::Nothing,
     })
 }

@@ -1,7 +1,7 @@
 //! Validation that the kinds of this group share: which requests are meant,
-//! conditions, and how webhooks are called. Whether expressions compile is not
-//! checked here.
+//! conditions, and how webhooks are called.
 
+use super::expressions::{self, Environment, Expected};
 use crate::check;
 use crate::field::{FieldError, FieldErrors};
 use crate::names;
@@ -126,8 +126,11 @@ pub(super) fn match_resources(errors: &mut FieldErrors, holder: &View<'_>) {
     }
 }
 
-/// Conditions that must all hold.
-pub(super) fn match_conditions(errors: &mut FieldErrors, holder: &View<'_>) {
+/// Conditions that must all hold; `has_params`: about parameters, too.
+pub(super) fn match_conditions(errors: &mut FieldErrors, holder: &View<'_>, has_params: bool) {
+    let environment = Environment::of_request()
+        .with_authorizer()
+        .with_params(has_params);
     let field = "matchConditions";
     let count = holder.list(field).len();
     if count > CONDITIONS_MAX {
@@ -142,6 +145,13 @@ pub(super) fn match_conditions(errors: &mut FieldErrors, holder: &View<'_>) {
         if condition.text("expression").trim().is_empty() {
             errors.push(FieldError::required(&condition.at("expression"), ""));
         }
+        expressions::check(
+            errors,
+            &condition,
+            "expression",
+            &environment,
+            Expected::Bool,
+        );
         condition.required_name(errors, "name", names::is_qualified_name);
         let name = condition.text("name");
         if !name.is_empty() && !seen.insert(name) {

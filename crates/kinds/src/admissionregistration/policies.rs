@@ -2,6 +2,7 @@
 //! share.
 
 use super::checks;
+use super::expressions::Environment;
 use super::webhooks::match_defaults;
 use crate::Kind;
 use crate::Tree;
@@ -108,8 +109,9 @@ pub(super) fn binding_defaults(object: &mut Tree) {
     }
 }
 
-/// What policies of both kinds say first: when they apply.
-pub(super) fn conditions(errors: &mut FieldErrors, spec: &View<'_>) {
+/// What policies of both kinds say first: when they apply, and their variables.
+/// Answers what the expressions that follow may name.
+pub(super) fn conditions(errors: &mut FieldErrors, spec: &View<'_>) -> Environment {
     checks::failure_policy(errors, spec);
     if let Some(kind) = spec.map("paramKind") {
         parameter_kind(errors, &kind);
@@ -123,7 +125,12 @@ pub(super) fn conditions(errors: &mut FieldErrors, spec: &View<'_>) {
             }
         }
     }
-    checks::match_conditions(errors, spec);
+    let has_params = spec.has("paramKind");
+    checks::match_conditions(errors, spec, has_params);
+    let mut environment = Environment::of_request()
+        .with_authorizer()
+        .with_params(has_params)
+        .with_variables();
     for variable in spec.maps("variables") {
         let name = variable.text("name");
         if name.trim().is_empty() {
@@ -133,7 +140,14 @@ pub(super) fn conditions(errors: &mut FieldErrors, spec: &View<'_>) {
             variable.invalid(errors, "name", "must be a valid CEL identifier");
         }
         expression(errors, &variable, "expression");
+        let text = variable.text("expression");
+        if !text.trim().is_empty()
+            && let Err(why) = environment.compose(name, text)
+        {
+            variable.invalid(errors, "expression", why.to_string());
+        }
     }
+    environment
 }
 
 /// An expression that must be there.

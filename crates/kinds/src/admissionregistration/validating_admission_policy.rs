@@ -1,5 +1,6 @@
 //! `admissionregistration.k8s.io/v1` `ValidatingAdmissionPolicy`.
 
+use super::expressions::{self, Environment, Expected};
 use super::policies::{self, conditions, count, expression, policy_defaults};
 use crate::Tree;
 use crate::field::{FieldError, FieldErrors};
@@ -40,7 +41,7 @@ const ANNOTATIONS_MAX: usize = 20;
 fn validate(object: &Tree) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let spec = View::of(object, "spec");
-    conditions(&mut errors, &spec);
+    let environment = conditions(&mut errors, &spec);
     let annotations = "auditAnnotations";
     if spec.list("validations").is_empty() && spec.list(annotations).is_empty() {
         for field in ["validations", annotations] {
@@ -50,7 +51,7 @@ fn validate(object: &Tree) -> FieldErrors {
         return errors;
     }
     for one in spec.maps("validations") {
-        validation(&mut errors, &one);
+        validation(&mut errors, &one, &environment);
     }
     if spec.list(annotations).len() > ANNOTATIONS_MAX {
         let why = format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations");
@@ -67,6 +68,8 @@ fn validate(object: &Tree) -> FieldErrors {
             }
         }
         expression(&mut errors, &one, "valueExpression");
+        let (field, expected) = ("valueExpression", Expected::StringOrNull);
+        expressions::check(&mut errors, &one, field, &environment, expected);
         if !seen.insert(key) {
             errors.push(FieldError::duplicate(&one.at("key"), key));
         }
@@ -74,8 +77,12 @@ fn validate(object: &Tree) -> FieldErrors {
     errors
 }
 
-fn validation(errors: &mut FieldErrors, one: &View<'_>) {
+fn validation(errors: &mut FieldErrors, one: &View<'_>, environment: &Environment) {
     expression(errors, one, "expression");
+    expressions::check(errors, one, "expression", environment, Expected::Bool);
+    let (field, expected) = ("messageExpression", Expected::String);
+    let environment = environment.without_authorizer();
+    expressions::check(errors, one, field, &environment, expected);
     for field in ["messageExpression", "message"] {
         let text = one.text(field);
         if !text.is_empty() && text.trim().is_empty() {

@@ -116,7 +116,7 @@ fn webhook(errors: &mut FieldErrors, hook: &View<'_>) {
     checks::selectors(errors, hook);
     hook.one_of(errors, "reinvocationPolicy", &["IfNeeded", "Never"]);
     checks::client_config(errors, &hook.inner("clientConfig"));
-    checks::match_conditions(errors, hook);
+    checks::match_conditions(errors, hook, false);
 }
 
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
