@@ -21,6 +21,7 @@ mod runtime_class;
 mod service_account;
 mod storage_object_in_use;
 mod taint_nodes_by_condition;
+mod webhooks;
 
 pub use dynamic::Reinvocation;
 
@@ -181,6 +182,8 @@ impl Admission {
         let ask = || authorizer.clone();
         let mutating = policies::MutatingAdmissionPolicy::new(ask());
         let validating = policies::ValidatingAdmissionPolicy::new(ask());
+        let mutating_hooks = webhooks::MutatingAdmissionWebhook::new(ask());
+        let validating_hooks = webhooks::ValidatingAdmissionWebhook::new(ask());
         let node_restriction = node_restriction::NodeRestriction { authorizer: ask() };
         let owner_references =
             owner_references::OwnerReferencesPermissionEnforcement { authorizer: ask() };
@@ -209,7 +212,9 @@ impl Admission {
             Arc::new(pod_topology_labels::PodTopologyLabels),
             Arc::new(rbac_escalation::RbacEscalation { rbac, authorizer }),
             Arc::new(mutating),
+            Arc::new(mutating_hooks),
             Arc::new(validating),
+            Arc::new(validating_hooks),
             Arc::new(resource_quota::ResourceQuota::default()),
         ])
     }

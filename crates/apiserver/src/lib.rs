@@ -7,6 +7,7 @@
 //! * [`dispatch`] carries an allowed request out, for every transport:
 //!   [`http`] speaks the wire, [`in_process`] skips it.
 //! * [`custom`] makes kinds of CustomResourceDefinitions.
+//! * [`webhook`] calls webhooks, also those behind Services.
 //! * [`subresource`], [`review`] and [`connect`] are what is no plain object.
 //!
 //! **Invariants:** every transport passes authorization and admission; only
@@ -31,6 +32,7 @@ pub mod registry;
 pub mod review;
 pub mod server;
 pub mod subresource;
+pub mod webhook;
 
 pub use dial::{AsyncReadWrite, DialTarget, NoNodes, NodeDialer};
 pub use server::{ApiServer, Config, HealthCheck};

@@ -10,6 +10,7 @@ use crate::http;
 use crate::in_process::InProcess;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::webhook::WebhookClient;
 use ::http::{Request, Response};
 use axum::Router;
 use axum::body::Body;
@@ -134,6 +135,8 @@ impl ApiServer {
         };
         let admission = Admission::standard(config.rbac.clone(), config.authorizer.clone());
         let registry = Registry::new(cache, catalog, admission, allocator);
+        let webhooks = WebhookClient::new(&registry, config.dialer.clone());
+        registry.set_webhooks(Arc::new(webhooks));
         let metrics = Metrics::register(&mut metrics_registry.write());
         let inner = Arc::new(Inner {
             config,

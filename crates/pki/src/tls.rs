@@ -146,6 +146,102 @@ pub fn client_config(
     Ok(config)
 }
 
+/// A client of a server that others run: it trusts the given certificates,
+/// authorities or not. Many such servers sign their own certificate and hand
+/// that out as the authority, which Go's clients accept.
+///
+/// # Errors
+/// If the certificates are malformed. None at all is no error: then nobody is
+/// trusted.
+pub fn serving_client_config(trusted_pem: &str, alpn: &[&[u8]]) -> Result<ClientConfig, PkiError> {
+    let trusted = if trusted_pem.trim().is_empty() {
+        Vec::new()
+    } else {
+        bundle(trusted_pem)?
+    };
+    let verifier = Arc::new(Trusted { trusted });
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Ok(config)
+}
+
+/// Believes servers whose certificate is good under a trusted one, or is one.
+#[derive(Debug)]
+struct Trusted {
+    trusted: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Trusted {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.trusted.iter().any(|own| **own == **leaf) {
+            // It vouches for itself: no authority can say more than its bytes.
+            check_validity(leaf, now)?;
+            let parsed = rustls::server::ParsedCertificate::try_from(leaf)?;
+            rustls::client::verify_server_name(&parsed, server_name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(self.trusted.iter().cloned());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider())
+            .build()
+            .map_err(|_| rustls::CertificateError::UnknownIssuer)?;
+        verifier.verify_server_cert(leaf, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// Whether a certificate is valid now.
+fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+        .map_err(|_| rustls::CertificateError::BadEncoding)?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let validity = parsed.validity();
+    if now < validity.not_before.timestamp() {
+        return Err(rustls::CertificateError::NotValidYet.into());
+    }
+    if now > validity.not_after.timestamp() {
+        return Err(rustls::CertificateError::Expired.into());
+    }
+    Ok(())
+}
+
 /// A client that knows nothing of a cluster but the pin of its CA.
 ///
 /// The CA's certificate is taken from the server's chain if its hash is the

@@ -319,7 +319,7 @@ async fn a_mutation_that_fails_refuses_with_every_complaint() {
     ]});
     mutating(&admin, "p", policy).await;
     let nothing = json!({"metadata": {"name": "bad", "namespace": "default"}});
-    let status = admin.create(MAPS, nothing).await.err().expect("fails");
+    let status = admin.create(MAPS, nothing).await.expect_err("fails");
     let head = "policy 'p' with binding 'p' denied request: ";
     let first = format!(
         "{head}JSON Patch: test operation does not apply: is missing path: /data/a: missing value"

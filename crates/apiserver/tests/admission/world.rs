@@ -1,7 +1,7 @@
 //! A server with a store in memory, and clients of many identities.
 
 use kontiki_apiserver::cache::CacheLimits;
-use kontiki_apiserver::{ApiServer, Config, NoNodes};
+use kontiki_apiserver::{ApiServer, Config, NoNodes, NodeDialer};
 use kontiki_auth::authn;
 use kontiki_auth::authz::{self, PrivilegedGroups};
 use kontiki_auth::rbac::{Policy, Rbac};
@@ -48,7 +48,12 @@ pub fn resource(path: &str) -> GroupVersionResource {
 impl World {
     /// With the namespaces `default`, `kube-system` and `kube-node-lease`.
     pub async fn start() -> Self {
-        let world = Self::on(LocalStore::in_memory());
+        Self::start_with(Arc::new(NoNodes)).await
+    }
+
+    /// With a way to nodes.
+    pub async fn start_with(dialer: Arc<dyn NodeDialer>) -> Self {
+        let world = Self::on(LocalStore::in_memory(), dialer);
         for name in ["default", "kube-system", "kube-node-lease"] {
             let namespace = json!({"metadata": {"name": name}});
             world.admin().make("v1/namespaces", namespace).await;
@@ -58,11 +63,12 @@ impl World {
 
     /// One more server of the same cluster.
     pub fn another(&self) -> Self {
-        Self::on(self.server.inner().config.store.clone())
+        let config = &self.server.inner().config;
+        Self::on(config.store.clone(), config.dialer.clone())
     }
 
     /// With nothing in it but what the store holds.
-    fn on(store: Arc<dyn Store>) -> Self {
+    fn on(store: Arc<dyn Store>, dialer: Arc<dyn NodeDialer>) -> Self {
         let key = PrivateKey::generate().expect("the system has random numbers");
         let rbac = Rbac::new(Policy::default());
         let authorizer: Arc<dyn Authorizer> = Arc::new(authz::Union::new(vec![
@@ -79,7 +85,7 @@ impl World {
             ),
             token_keys: Arc::new(TokenKeys::from_pem(&key.public_key_pem()).expect("a key")),
             api_audiences: vec!["https://issuer".to_owned()],
-            dialer: Arc::new(NoNodes),
+            dialer,
             service_cidr: "10.96.0.0/12".parse().expect("a net"),
             node_ports: 30000..=32767,
             advertise_address: "127.0.0.1:6443".parse().expect("an address"),

@@ -246,7 +246,6 @@ impl Asked {
             path: question.path.clone(),
             field_selector: fields,
             label_selector: labels,
-            ..authz::Attributes::default()
         })
     }
 }

@@ -88,6 +88,11 @@ fn rules(json: &Value) -> Vec<Rule> {
 }
 
 impl Criteria {
+    /// Of a webhook.
+    pub(in crate::admission) fn of_webhook(json: &Value) -> Self {
+        Self::parse(json, "rules", false)
+    }
+
     /// Of `matchConstraints` and `matchResources`.
     pub(in crate::admission) fn of_policy(json: &Value) -> Self {
         Self::parse(json, "resourceRules", true)

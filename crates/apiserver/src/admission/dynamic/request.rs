@@ -51,7 +51,7 @@ fn as_served(kind: &Kind, tree: &Tree) -> Tree {
 impl<'a> Request<'a> {
     pub(in crate::admission) fn new(attributes: &Attributes<'a>) -> Self {
         let target = attributes.target;
-        let is_whole = target.subresource.is_empty() || own_form(target).is_none();
+        let is_whole = own_form(target).is_none();
         let form = |tree: &Tree| {
             if is_whole {
                 as_served(&target.kind, tree)
@@ -83,6 +83,11 @@ impl<'a> Request<'a> {
             old: attributes.old.map(form),
             object,
         }
+    }
+
+    /// Whether the objects are those of the resource, not a subresource's own.
+    pub(in crate::admission) fn shows_whole_objects(&self) -> bool {
+        own_form(self.target).is_none()
     }
 
     pub(in crate::admission) fn is_namespace(&self) -> bool {
@@ -219,6 +224,9 @@ impl<'a> Request<'a> {
 /// Group, version and kind of a subresource that has a form of its own.
 fn own_form(target: &Target) -> Option<(String, String, String)> {
     let kind = &target.kind;
+    if target.subresource.is_empty() {
+        return None;
+    }
     let part = kind.subresource(&target.subresource)?;
     if part.kind == kind.kind {
         return None;

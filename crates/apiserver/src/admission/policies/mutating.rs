@@ -1,6 +1,6 @@
 //! `MutatingAdmissionPolicy`.
 
-use super::super::dynamic::{PatchFailure, Request, Subject, apply_json_patch};
+use super::super::dynamic::{Failure, PatchFailure, Request, Subject, apply_json_patch};
 use super::super::{Attributes, Plugin};
 use super::binding::Binding;
 use super::policy::{Mutation, Policy};
@@ -105,7 +105,11 @@ impl MutatingAdmissionPolicy {
             }
             match mutate(mutation, kind, &activation, &now) {
                 Ok(Value::Object(tree)) => {
-                    now = Value::Object(default_object(kind, tree)?);
+                    now = Value::Object(if request.shows_whole_objects() {
+                        default_object(kind, tree)?
+                    } else {
+                        tree
+                    });
                 }
                 Ok(_) => refuse("the mutated object is no object".to_owned()),
                 Err(why) => refuse(why),
@@ -131,7 +135,7 @@ fn mutate(
         Mutation::ApplyConfiguration(expression) => {
             let applied = expression
                 .evaluate(activation)
-                .map_err(super::super::dynamic::Failure::into_text)?;
+                .map_err(Failure::into_text)?;
             let applied = to_json(&applied)?;
             apply_configuration::merge(kind, object, applied)
                 .map_err(|why| format!("error applying patch: {why}"))
@@ -139,7 +143,7 @@ fn mutate(
         Mutation::JsonPatch(expression) => {
             let patch = expression
                 .evaluate(activation)
-                .map_err(super::super::dynamic::Failure::into_text)?;
+                .map_err(Failure::into_text)?;
             let patch = to_json(&patch)?;
             let operations = patch.as_array().map_or(&[][..], Vec::as_slice);
             match apply_json_patch(object, operations) {

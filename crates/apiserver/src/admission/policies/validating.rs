@@ -237,6 +237,15 @@ fn message(validation: &Validation, activation: &Arc<Activation>) -> String {
     }
 }
 
+/// Cuts a text to a length, but no letter in two.
+fn cut(text: &mut String, bytes_max: usize) {
+    let fits = text
+        .char_indices()
+        .map(|(at, letter)| at + letter.len_utf8());
+    let end = fits.take_while(|end| *end <= bytes_max).last();
+    text.truncate(end.unwrap_or_default());
+}
+
 fn annotate(policy: &Policy, activation: &Arc<Activation>, outcome: &mut Outcome) {
     for (key, expression) in &policy.annotations {
         let why = match expression.evaluate(activation) {
@@ -244,7 +253,7 @@ fn annotate(policy: &Policy, activation: &Arc<Activation>, outcome: &mut Outcome
             Ok(Cel::String(text)) => {
                 let mut text = text.trim().to_owned();
                 if !text.is_empty() {
-                    text.truncate(text.floor_char_boundary(ANNOTATION_BYTES_MAX));
+                    cut(&mut text, ANNOTATION_BYTES_MAX);
                     outcome.annotations.push((key.clone(), text));
                 }
                 continue;
