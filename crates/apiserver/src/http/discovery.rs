@@ -26,6 +26,8 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 #[derive(Default)]
 pub struct Documents {
     made: Mutex<Made>,
+    /// One is made at a time: who asks for the same meanwhile finds it made.
+    making: tokio::sync::Mutex<()>,
 }
 
 /// The documents of one state of the catalog.
@@ -42,21 +44,21 @@ struct Document {
 }
 
 impl Documents {
-    fn get(&self, inner: &Inner, name: &str, make: impl FnOnce() -> Vec<u8>) -> Document {
-        let state = inner.registry.catalog().state();
-        {
-            let mut made = self.made.lock();
-            if made.state != state {
-                *made = Made {
-                    state,
-                    documents: BTreeMap::new(),
-                };
-            }
-            if let Some(found) = made.documents.get(name) {
-                return found.clone();
-            }
+    async fn get(
+        &self,
+        inner: &Arc<Inner>,
+        name: &str,
+        make: impl FnOnce(&Inner) -> Vec<u8> + Send + 'static,
+    ) -> Result<Document, Status> {
+        if let Some(found) = self.find(inner, name) {
+            return Ok(found);
         }
-        let bytes = make();
+        let _making = self.making.lock().await;
+        if let Some(found) = self.find(inner, name) {
+            return Ok(found);
+        }
+        let state = inner.registry.catalog().state();
+        let bytes = on_a_thread(inner.clone(), make).await?;
         let made = Document {
             hash: openapi::hash(&bytes),
             bytes: bytes.into(),
@@ -66,8 +68,38 @@ impl Documents {
         if all.state == state {
             all.documents.insert(name.to_owned(), made.clone());
         }
-        made
+        Ok(made)
     }
+
+    fn find(&self, inner: &Inner, name: &str) -> Option<Document> {
+        let state = inner.registry.catalog().state();
+        let mut made = self.made.lock();
+        if made.state != state {
+            *made = Made {
+                state,
+                documents: BTreeMap::new(),
+            };
+        }
+        made.documents.get(name).cloned()
+    }
+}
+
+/// Makes a document on a thread of its own. It takes many times its size in small
+/// pieces, for longer than a task should run without a pause; the allocator gives
+/// all of it back when the thread ends, and keeps it for a thread that goes on.
+async fn on_a_thread(
+    inner: Arc<Inner>,
+    make: impl FnOnce(&Inner) -> Vec<u8> + Send + 'static,
+) -> Result<Vec<u8>, Status> {
+    let failed = || Status::internal("the document could not be made");
+    let (made, awaited) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("openapi".into())
+        .spawn(move || {
+            let _ = made.send(make(&inner));
+        })
+        .map_err(|_| failed())?;
+    awaited.await.map_err(|_| failed())
 }
 
 /// Answers paths that are about no resource.
@@ -94,10 +126,12 @@ pub async fn answer(call: &Call) -> Response<Body> {
         ["api", "v1"] => resources(call, "", "v1"),
         ["apis", group] => group_document(call, group),
         ["apis", group, version] => resources(call, group, version),
-        ["openapi", "v2"] => openapi_v2(call),
-        ["openapi", "v3"] => openapi_index(call),
-        ["openapi", "v3", "api", "v1"] => openapi_v3(call, "", "v1"),
-        ["openapi", "v3", "apis", group, version] => openapi_v3(call, group, version),
+        ["openapi", "v2"] => told(call, openapi_v2(call).await),
+        ["openapi", "v3"] => told(call, openapi_index(call).await),
+        ["openapi", "v3", "api", "v1"] => told(call, openapi_v3(call, "", "v1").await),
+        ["openapi", "v3", "apis", group, version] => {
+            told(call, openapi_v3(call, group, version).await)
+        }
         [".well-known", "openid-configuration"] => openid_configuration(call),
         ["openid", "v1", "jwks"] => {
             let keys = call.inner.config.token_keys.jwks();
@@ -409,6 +443,10 @@ fn reads(call: &Call, protobuf: &str) -> bool {
         })
 }
 
+fn told(call: &Call, answer: Result<Response<Body>, Status>) -> Response<Body> {
+    answer.unwrap_or_else(|status| call.encoder.status(&status))
+}
+
 /// A bare code, with what the answer depends on.
 fn bare(code: StatusCode, vary: &[&'static str]) -> Response<Body> {
     let mut response = Response::new(Body::empty());
@@ -422,9 +460,10 @@ fn bare(code: StatusCode, vary: &[&'static str]) -> Response<Body> {
 
 const SPEC_V2: &str = "proto-openapi.spec.v2";
 
-fn openapi_v2(call: &Call) -> Response<Body> {
+async fn openapi_v2(call: &Call) -> Result<Response<Body>, Status> {
     if !reads(call, SPEC_V2) {
-        return bare(StatusCode::NOT_ACCEPTABLE, &["Accept-Encoding", "Accept"]);
+        let vary = &["Accept-Encoding", "Accept"];
+        return Ok(bare(StatusCode::NOT_ACCEPTABLE, vary));
     }
     let accepts = call.parts.headers.get_all(ACCEPT).iter();
     let wants_protobuf = accepts
@@ -432,67 +471,65 @@ fn openapi_v2(call: &Call) -> Response<Body> {
         .any(|value| value.contains(SPEC_V2));
     let inner = &call.inner;
     if wants_protobuf {
-        let document = inner.documents.get(inner, "v2.protobuf", || {
-            openapi::render_v2_protobuf(&described(inner))
-        });
-        return tagged(call, &document, V2_PROTOBUF, "no-cache, private");
+        let render = |inner: &Inner| openapi::render_v2_protobuf(&described(inner));
+        let document = inner.documents.get(inner, "v2.protobuf", render).await?;
+        return Ok(tagged(call, &document, V2_PROTOBUF, "no-cache, private"));
     }
-    let document = inner
-        .documents
-        .get(inner, "v2", || openapi::render_v2(&described(inner)));
-    tagged(call, &document, "application/json", "no-cache, private")
+    let render = |inner: &Inner| openapi::render_v2(&described(inner));
+    let document = inner.documents.get(inner, "v2", render).await?;
+    let json = "application/json";
+    Ok(tagged(call, &document, json, "no-cache, private"))
 }
 
-fn document_v3(inner: &Inner, group: &str, version: &str) -> Document {
+async fn document_v3(inner: &Arc<Inner>, group: &str, version: &str) -> Result<Document, Status> {
     let name = format!("v3/{group}/{version}");
-    inner.documents.get(inner, &name, || {
+    let (group, version) = (group.to_owned(), version.to_owned());
+    let render = move |inner: &Inner| {
         let own: Vec<ResourceForOpenApi> = described(inner)
             .into_iter()
             .filter(|resource| resource.group == group && resource.version == version)
             .collect();
-        openapi::render_v3(&own, group, version)
-    })
+        openapi::render_v3(&own, &group, &version)
+    };
+    inner.documents.get(inner, &name, render).await
 }
 
-fn openapi_v3(call: &Call, group: &str, version: &str) -> Response<Body> {
-    if !call
-        .inner
-        .registry
-        .catalog()
-        .has_group_version(group, version)
-    {
-        return bare(StatusCode::NOT_FOUND, &[]);
+async fn openapi_v3(call: &Call, group: &str, version: &str) -> Result<Response<Body>, Status> {
+    let catalog = call.inner.registry.catalog();
+    if !catalog.has_group_version(group, version) {
+        return Ok(bare(StatusCode::NOT_FOUND, &[]));
     }
     if !reads(call, "") {
-        return bare(StatusCode::NOT_ACCEPTABLE, &["Accept"]);
+        return Ok(bare(StatusCode::NOT_ACCEPTABLE, &["Accept"]));
     }
-    let document = document_v3(&call.inner, group, version);
+    let document = document_v3(&call.inner, group, version).await?;
     // Whoever asks by the right hash may keep the answer for ever.
     let caching = if call.query.get("hash") == document.hash {
         "public, immutable"
     } else {
         "no-cache, private"
     };
-    tagged(call, &document, "application/json", caching)
+    Ok(tagged(call, &document, "application/json", caching))
 }
 
-fn openapi_index(call: &Call) -> Response<Body> {
+async fn openapi_index(call: &Call) -> Result<Response<Body>, Status> {
     let inner = &call.inner;
-    let document = inner.documents.get(inner, "v3", || {
-        let mut documents = vec![("api/v1".to_owned(), document_v3(inner, "", "v1").hash)];
-        for (group, versions) in groups(inner) {
-            for version in versions {
-                let hash = document_v3(inner, &group, &version).hash;
-                documents.push((format!("apis/{group}/{version}"), hash));
-            }
+    let core = document_v3(inner, "", "v1").await?.hash;
+    let mut documents = vec![("api/v1".to_owned(), core)];
+    for (group, versions) in groups(inner) {
+        for version in versions {
+            let hash = document_v3(inner, &group, &version).await?.hash;
+            documents.push((format!("apis/{group}/{version}"), hash));
         }
-        openapi::render_index(
-            documents
-                .iter()
-                .map(|(path, hash)| (path.as_str(), hash.as_str())),
-        )
-    });
-    tagged(call, &document, "application/json", "no-cache, private")
+    }
+    let pairs = documents.iter();
+    let bytes = openapi::render_index(pairs.map(|(path, hash)| (path.as_str(), hash.as_str())));
+    let document = Document {
+        hash: openapi::hash(&bytes),
+        bytes: bytes.into(),
+    };
+    let json = "application/json";
+    Ok(tagged(call, &document, json, "no-cache, private"))
 }
 
 fn openid_configuration(call: &Call) -> Response<Body> {
