@@ -7,19 +7,28 @@
 //! could not renew for `renew_deadline` stops *before* another may start,
 //! because `renew_deadline < lease_duration`.
 //!
+//! A lease that was not renewed in time is taken before it has run out if a
+//! [`Witness`] knows that its holder's process has ended: nothing that has ended
+//! can act on a lease.
+//!
 //! **Invariant:** losing the lease cancels the payload's token; the process and
 //! its caches stay, and it stands for election again.
 
 use crate::{Client, Clock, ResourceClient, WatchEvent, WatchParams, resources};
+use async_trait::async_trait;
 use futures::StreamExt;
 use jiff::Timestamp;
 use kontiki_object::{Object, SharedObject, Status, Value, time};
 use serde_json::json;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// Retry periods after which a renewal that has not been seen is overdue.
+const OVERDUE: f64 = 1.25;
 
 /// Which lease, who stands for it, and the timing.
 #[derive(Clone, Debug)]
@@ -53,6 +62,14 @@ impl LeaderConfig {
     }
 }
 
+/// Knows more about a holder than its lease tells.
+#[async_trait]
+pub trait Witness: Send + Sync {
+    /// Whether the process of the candidate with this identity has certainly
+    /// ended. One that is only silent, frozen or cut off has not.
+    async fn has_ended(&self, holder: &str) -> bool;
+}
+
 /// What a candidate knows about the election.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaderStatus {
@@ -71,9 +88,19 @@ pub struct LeaderStatus {
 struct Observed {
     lease: SharedObject,
     at: Instant,
+    /// Whether its holder's process is known to have ended since.
+    abandoned: bool,
 }
 
 impl Observed {
+    fn new(lease: SharedObject, at: Instant) -> Self {
+        Self {
+            lease,
+            at,
+            abandoned: false,
+        }
+    }
+
     fn holder(&self) -> &str {
         self.lease
             .str_at(&["spec", "holderIdentity"])
@@ -98,6 +125,7 @@ pub struct LeaderElector {
     leases: ResourceClient,
     config: LeaderConfig,
     clock: Clock,
+    witness: Option<Arc<dyn Witness>>,
     status: watch::Sender<LeaderStatus>,
 }
 
@@ -109,8 +137,16 @@ impl LeaderElector {
             leases: client.namespaced(&resources::LEASES, &config.namespace),
             config,
             clock,
+            witness: None,
             status: watch::channel(LeaderStatus::default()).0,
         }
+    }
+
+    /// Asks this witness about holders that are overdue.
+    #[must_use]
+    pub fn with_witness(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.witness = Some(witness);
+        self
     }
 
     /// Follows the election.
@@ -187,34 +223,31 @@ impl LeaderElector {
     async fn try_acquire(&self, observed: &mut Option<Observed>) -> Result<bool, Status> {
         let Some(lease) = self.leases.get_opt(&self.config.name).await? else {
             let lease = self.leases.create(self.record(None)).await?;
-            *observed = Some(Observed {
-                lease,
-                at: Instant::now(),
-            });
+            *observed = Some(Observed::new(lease, Instant::now()));
             return Ok(true);
         };
         let seen = self.note(observed, lease);
         let free = seen.holder().is_empty()
             || seen.holder() == self.config.identity
+            || seen.abandoned
             || seen.expires() <= Instant::now();
         if free {
             let record = self.record(Some(&seen));
             let lease = self.leases.update(&self.config.name, record).await?;
-            *observed = Some(Observed {
-                lease,
-                at: Instant::now(),
-            });
+            *observed = Some(Observed::new(lease, Instant::now()));
         }
         Ok(free)
     }
 
     /// Takes in a state of the lease; only a change of it restarts its term.
     fn note(&self, observed: &mut Option<Observed>, lease: SharedObject) -> Observed {
-        let at = match observed {
-            Some(known) if known.lease.get(&["spec"]) == lease.get(&["spec"]) => known.at,
-            _ => Instant::now(),
+        let seen = match observed {
+            Some(known) if known.lease.get(&["spec"]) == lease.get(&["spec"]) => Observed {
+                lease,
+                ..known.clone()
+            },
+            _ => Observed::new(lease, Instant::now()),
         };
-        let seen = Observed { lease, at };
         *observed = Some(seen.clone());
         seen
     }
@@ -237,6 +270,12 @@ impl LeaderElector {
         loop {
             let event = tokio::select! {
                 () = tokio::time::sleep_until(seen.expires()) => return seen,
+                () = self.end_of_holder(&seen) => {
+                    let (lease, holder) = (&self.config.name, seen.holder());
+                    tracing::info!(%lease, holder, "the holder's process has ended; its lease is taken over early");
+                    seen.abandoned = true;
+                    return seen;
+                }
                 event = events.next() => event,
             };
             match event {
@@ -262,6 +301,17 @@ impl LeaderElector {
                     return seen;
                 }
             }
+        }
+    }
+
+    /// Returns when the holder is overdue and its process is known to have ended.
+    async fn end_of_holder(&self, seen: &Observed) {
+        let Some(witness) = self.witness.as_ref().filter(|_| !seen.holder().is_empty()) else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep_until(seen.at + self.config.retry_period.mul_f64(OVERDUE)).await;
+        while !witness.has_ended(seen.holder()).await {
+            tokio::time::sleep(self.config.retry_period / 4).await;
         }
     }
 
@@ -298,7 +348,7 @@ impl LeaderElector {
         let at = Instant::now();
         let record = self.record(Some(observed));
         let status = match self.leases.update(&self.config.name, record).await {
-            Ok(lease) => return Ok(Observed { lease, at }),
+            Ok(lease) => return Ok(Observed::new(lease, at)),
             Err(status) => status,
         };
         if !status.is_conflict() && !status.is_not_found() {
@@ -308,16 +358,16 @@ impl LeaderElector {
         let Some(lease) = found.map_err(RenewError::Failed)? else {
             let created = self.leases.create(self.record(None)).await;
             let lease = created.map_err(RenewError::Failed)?;
-            return Ok(Observed { lease, at });
+            return Ok(Observed::new(lease, at));
         };
-        let now = Observed { lease, at };
+        let now = Observed::new(lease, at);
         if now.holder() != self.config.identity {
             return Err(RenewError::Taken(now));
         }
         let record = self.record(Some(&now));
         let updated = self.leases.update(&self.config.name, record).await;
         let lease = updated.map_err(RenewError::Failed)?;
-        Ok(Observed { lease, at })
+        Ok(Observed::new(lease, at))
     }
 
     /// Gives the lease back, so that the next candidate need not wait.

@@ -28,5 +28,5 @@ pub use clock::Clock;
 pub use events::{EventRecorder, EventType};
 pub use https::{HttpsApi, HttpsConfig, HttpsError};
 pub use informer::{Delta, Informer, InformerConfig, ObjectCache};
-pub use leader::{LeaderConfig, LeaderElector, LeaderStatus};
+pub use leader::{LeaderConfig, LeaderElector, LeaderStatus, Witness};
 pub use queue::{Backoff, QueueMetrics, WorkQueue};

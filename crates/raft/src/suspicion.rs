@@ -12,6 +12,7 @@
 use crate::formation::say_hello;
 use crate::peers::Lane;
 use crate::replica::Replica;
+use crate::store::ReplicatedStore;
 use crate::types::{LogIdT, VoteT};
 use crate::wire;
 use futures::future::join_all;
@@ -34,6 +35,19 @@ pub(crate) async fn run(replica: Arc<Replica>, mut suspects: mpsc::Receiver<u64>
             replace(&replica, suspect).await;
         }
         while suspects.try_recv().is_ok() {}
+    }
+}
+
+impl ReplicatedStore {
+    /// Whether the process of the other member with this name has certainly ended:
+    /// its machine answers, and refuses connections to where it listens for peers.
+    pub async fn has_ended(&self, name: &str) -> bool {
+        let members = self.replica.members();
+        let named = members.iter().find(|member| member.name == name);
+        match named.map(|member| member.id) {
+            Some(id) => id != self.replica.id() && self.replica.peers.refuses(id).await,
+            None => false,
+        }
     }
 }
 

@@ -16,9 +16,22 @@ fn stand(
     name: &str,
     log: &mpsc::UnboundedSender<String>,
 ) -> Candidate {
+    stand_with(api, clock, name, log, None)
+}
+
+fn stand_with(
+    api: &Arc<MemoryApi>,
+    clock: &Clock,
+    name: &str,
+    log: &mpsc::UnboundedSender<String>,
+    witness: Option<Arc<dyn Witness>>,
+) -> Candidate {
     let client = Client::new(api.clone(), "test");
     let config = LeaderConfig::new("kube-scheduler", name);
-    let elector = LeaderElector::new(&client, config, clock.clone());
+    let mut elector = LeaderElector::new(&client, config, clock.clone());
+    if let Some(witness) = witness {
+        elector = elector.with_witness(witness);
+    }
     let status = elector.status();
     let cancel = CancellationToken::new();
     let task = tokio::spawn({
@@ -82,6 +95,63 @@ async fn a_silent_leader_is_replaced_when_its_lease_has_run_out() {
     let _b = stand(&api, &clock, "b", &log);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(events.try_recv().is_err(), "a renews, b waits");
+    a.task.abort();
+    let start = Instant::now();
+    assert_eq!(events.recv().await.as_deref(), Some("b starts"));
+    let seconds = start.elapsed().as_secs_f64();
+    assert!((12.0..=15.1).contains(&seconds), "took {seconds} s");
+}
+
+/// Knows who has ended.
+#[derive(Default)]
+struct Obituary(parking_lot::Mutex<Vec<String>>);
+
+#[async_trait]
+impl Witness for Obituary {
+    async fn has_ended(&self, holder: &str) -> bool {
+        self.0.lock().iter().any(|ended| ended == holder)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_process_has_ended_is_replaced_early() {
+    let (api, clock) = setting();
+    let (log, mut events) = mpsc::unbounded_channel();
+    let ended = Arc::new(Obituary::default());
+    let a = stand(&api, &clock, "a", &log);
+    assert_eq!(events.recv().await.as_deref(), Some("a starts"));
+    let _b = stand_with(&api, &clock, "b", &log, Some(ended.clone()));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    a.task.abort();
+    ended.0.lock().push("a".into());
+    let start = Instant::now();
+    assert_eq!(events.recv().await.as_deref(), Some("b starts"));
+    let seconds = start.elapsed().as_secs_f64();
+    assert!((0.5..=3.0).contains(&seconds), "took {seconds} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_renews_keeps_its_lease_whatever_is_said_of_it() {
+    let (api, clock) = setting();
+    let (log, mut events) = mpsc::unbounded_channel();
+    let ended = Arc::new(Obituary::default());
+    ended.0.lock().push("a".into());
+    let _a = stand(&api, &clock, "a", &log);
+    assert_eq!(events.recv().await.as_deref(), Some("a starts"));
+    let _b = stand_with(&api, &clock, "b", &log, Some(ended));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(events.try_recv().is_err(), "a renews, b waits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_leader_that_has_not_ended_keeps_its_lease_until_it_has_run_out() {
+    let (api, clock) = setting();
+    let (log, mut events) = mpsc::unbounded_channel();
+    let a = stand(&api, &clock, "a", &log);
+    assert_eq!(events.recv().await.as_deref(), Some("a starts"));
+    let nobody = Arc::new(Obituary::default());
+    let _b = stand_with(&api, &clock, "b", &log, Some(nobody));
+    tokio::time::sleep(Duration::from_secs(5)).await;
     a.task.abort();
     let start = Instant::now();
     assert_eq!(events.recv().await.as_deref(), Some("b starts"));

@@ -8,10 +8,11 @@ use kontiki_apiserver::ApiServer;
 use kontiki_apiserver::catalog::Catalog;
 use kontiki_auth::UserInfo;
 use kontiki_auth::user::{CONTROLLER_MANAGER, SCHEDULER, SYSTEM_NAMESPACE};
-use kontiki_client::{Client, Clock, LeaderConfig, LeaderElector, QueueMetrics};
+use kontiki_client::{Client, Clock, LeaderConfig, LeaderElector, QueueMetrics, Witness};
 use kontiki_controllers::{ClientBuilder, ControllerManager, ServedResource, SignRequest, Signer};
 use kontiki_object::GroupVersionResource;
 use kontiki_pki::{Authority, CertificateRequest, SigningPolicy, Usages};
+use kontiki_raft::ReplicatedStore;
 use kontiki_scheduler::Scheduler;
 use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
@@ -25,18 +26,20 @@ use tokio_util::sync::CancellationToken;
 pub fn start(
     config: &ServerConfig,
     api: &ApiServer,
+    store: &Arc<ReplicatedStore>,
     certificates: &Certificates,
     metrics: &RwLock<Registry>,
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) {
     if config.runs(Component::Scheduler) {
-        start_scheduler(config, api, &mut metrics.write(), tasks, cancel);
+        start_scheduler(config, api, store, &mut metrics.write(), tasks, cancel);
     }
     if config.runs(Component::ControllerManager) {
         start_controllers(
             config,
             api,
+            store,
             certificates,
             &mut metrics.write(),
             tasks,
@@ -45,17 +48,30 @@ pub fn start(
     }
 }
 
-fn elector(config: &ServerConfig, client: &Client, name: &str) -> LeaderElector {
-    LeaderElector::new(
-        client,
-        LeaderConfig::new(name, config.name.clone()),
-        Clock::system(),
-    )
+fn elector(
+    config: &ServerConfig,
+    client: &Client,
+    name: &str,
+    peers: &Arc<ReplicatedStore>,
+) -> LeaderElector {
+    let stands = LeaderConfig::new(name, config.name.clone());
+    LeaderElector::new(client, stands, Clock::system()).with_witness(Arc::new(Peers(peers.clone())))
+}
+
+/// Candidates have the names of the servers that they run in.
+struct Peers(Arc<ReplicatedStore>);
+
+#[async_trait]
+impl Witness for Peers {
+    async fn has_ended(&self, holder: &str) -> bool {
+        self.0.has_ended(holder).await
+    }
 }
 
 fn start_scheduler(
     config: &ServerConfig,
     api: &ApiServer,
+    store: &Arc<ReplicatedStore>,
     registry: &mut Registry,
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
@@ -72,7 +88,7 @@ fn start_scheduler(
         rand::random(),
         cancel,
     ));
-    let elector = elector(config, &client, "kube-scheduler");
+    let elector = elector(config, &client, "kube-scheduler", store);
     let cancel = cancel.clone();
     tasks.spawn(async move {
         let lead = |term: CancellationToken| {
@@ -86,6 +102,7 @@ fn start_scheduler(
 fn start_controllers(
     config: &ServerConfig,
     api: &ApiServer,
+    store: &Arc<ReplicatedStore>,
     certificates: &Certificates,
     registry: &mut Registry,
     tasks: &mut JoinSet<()>,
@@ -110,7 +127,7 @@ fn start_controllers(
         metrics,
         cancel.clone(),
     ));
-    let elector = elector(config, &client, "kube-controller-manager");
+    let elector = elector(config, &client, "kube-controller-manager", store);
     let cancel = cancel.clone();
     tasks.spawn(async move {
         let lead = |term: CancellationToken| {

@@ -167,6 +167,7 @@ async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Ended>
     components::start(
         &config,
         &api,
+        &store,
         &certificates,
         &metrics,
         &mut components,
