@@ -160,6 +160,13 @@ impl Wire {
         }))
     }
 
+    /// How many leases there are.
+    pub(crate) async fn leases(&self) -> Result<usize> {
+        let mut client = LeaseClient::new(self.channel());
+        let listed = client.lease_leases(pb::LeaseLeasesRequest {}).await?;
+        Ok(listed.into_inner().leases.len())
+    }
+
     pub(crate) fn maintenance(&self) -> MaintenanceClient<Channel> {
         MaintenanceClient::new(self.channel())
     }

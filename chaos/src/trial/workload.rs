@@ -28,6 +28,7 @@ const API_LOAD: Load = Load {
 };
 const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
 const START_PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Clients and watchers at work.
@@ -132,6 +133,8 @@ impl Workload {
     }
 
     async fn settle_store(&self, wires: &[Wire], watchers: &Watchers) -> Result<()> {
+        // The end of a lease is a write as well: the last one has to be over.
+        until_no_leases(&wires[0]).await?;
         let mut newest = 0;
         for (member, wire) in wires.iter().enumerate() {
             let put = PutRequest {
@@ -161,6 +164,21 @@ impl Workload {
         }
         watchers.settle();
         Ok(())
+    }
+}
+
+/// Waits until every lease that nobody keeps alive any more has ended.
+async fn until_no_leases(wire: &Wire) -> Result<()> {
+    let deadline = Instant::now() + SETTLE_PATIENCE;
+    loop {
+        let left = tokio::time::timeout(ANSWER_PATIENCE, wire.leases()).await;
+        match left {
+            Ok(Ok(0)) => return Ok(()),
+            _ if Instant::now() > deadline => {
+                bail!("leases do not end though nobody keeps them alive: {left:?} are left")
+            }
+            _ => tokio::time::sleep(RETRY_INTERVAL).await,
+        }
     }
 }
 

@@ -119,7 +119,9 @@ impl<'h> Follow<'h> {
         for (missing, _) in changes {
             let due = self.due(*missing);
             if !due.is_empty() {
-                let what = format!("revision {missing} never came, which was {due:?}");
+                let what = format!(
+                    "revision {missing} never came before something that says that all up to {revision} has come; it was {due:?}"
+                );
                 return Err(self.wrong(&what));
             }
         }

@@ -179,11 +179,9 @@ async fn serve(config: EtcdConfig, cancel: CancellationToken) -> Result<Ended> {
     if let Some(Compaction::Revisions(kept)) = config.compaction {
         tasks.spawn(keep_revisions(store.clone(), kept, serving.clone()));
     }
-    let corrupt = replica::corrupted(&store, &config.data_dir, config.rebuild_corrupt_member);
-    let ended = match cancel.run_until_cancelled(corrupt).await {
-        Some(()) => Ended::Corrupt,
-        None => Ended::Asked,
-    };
+    let failing = replica::until_it_ends(&store, &config.data_dir, config.rebuild_corrupt_member);
+    let ended = cancel.run_until_cancelled(failing).await;
+    let ended = ended.unwrap_or(Ended::Asked);
     tracing::info!("handing over");
     store.shutdown().await;
     serving.cancel();

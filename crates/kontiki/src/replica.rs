@@ -27,6 +27,8 @@ pub enum Ended {
     Asked,
     /// Its data is corrupt: the next start has it rebuilt.
     Corrupt,
+    /// Its replica stopped of an error; what is on the disk is whole.
+    Failed,
 }
 
 /// Damage that an earlier life of this process met.
@@ -108,9 +110,22 @@ fn corruption(failure: &anyhow::Error) -> Option<String> {
     found.map(|found| found.reason.clone())
 }
 
-/// Waits until the running replica meets damage, and notes it so that the next
-/// start knows. Waits for ever if that is not wanted.
-pub async fn corrupted(store: &ReplicatedStore, data_dir: &Path, rebuild: bool) {
+/// Waits until the running replica cannot go on: it met damage, which is noted so
+/// that the next start knows, or it stopped of another error.
+pub async fn until_it_ends(store: &ReplicatedStore, data_dir: &Path, rebuild: bool) -> Ended {
+    tokio::select! {
+        // Damage stops the replica as well, and tells more.
+        biased;
+        () = corrupted(store, data_dir, rebuild) => Ended::Corrupt,
+        reason = store.failed() => {
+            tracing::error!(reason, "this member's replica has stopped; the process ends with it");
+            Ended::Failed
+        }
+    }
+}
+
+/// Waits for ever if nobody wants to be rebuilt.
+async fn corrupted(store: &ReplicatedStore, data_dir: &Path, rebuild: bool) {
     if !rebuild {
         return std::future::pending().await;
     }

@@ -26,6 +26,8 @@ use kontiki_store::{
     Header, LeaseGrant, LeaseId, LeaseInfo, Member, RangeRequest, RangeResponse, Revision, Store,
     StoreError, StoreStatus, TxnRequest, TxnResponse, WatchRequest, WatchStream,
 };
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::Fatal;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::fs::File;
@@ -217,6 +219,25 @@ impl ReplicatedStore {
     /// says what. Such a member must be stopped, and rebuilt at its next start.
     pub async fn corrupted(&self) -> String {
         self.replica.corruption.found().await
+    }
+
+    /// Waits until this replica has stopped of an error, for instance of a disk that
+    /// was full when state had to be written, and says which. It does nothing more:
+    /// a new start goes on from what is on the disk.
+    pub async fn failed(&self) -> String {
+        let mut metrics = self.replica.raft.metrics();
+        loop {
+            let state = metrics.borrow_watched().running_state.clone();
+            match state {
+                Ok(()) => {}
+                // It was asked to.
+                Err(Fatal::Stopped) => std::future::pending().await,
+                Err(failure) => return failure.to_string(),
+            }
+            if metrics.changed().await.is_err() {
+                return "consensus has ended".to_owned();
+            }
+        }
     }
 
     async fn hand_over(&self) {

@@ -134,3 +134,20 @@ async fn a_member_that_the_others_need_is_never_set_aside() {
         Err(RebuildRefusal::Needed { voters: 2 })
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_whose_state_cannot_be_written_says_that_it_has_failed() {
+    let cluster = Cluster::started(3, 61).await;
+    let leader = cluster.wait_leader().await;
+    write(&cluster.store(leader), "before", "x").await;
+    let victim = (leader + 1) % 3;
+    cluster.nodes[victim].refuse_writes();
+    let store = cluster.store(victim);
+    let failed = tokio::spawn(async move { store.failed().await });
+    // Applying writes to the engine; the others go on without it.
+    write(&cluster.store(leader), "after", "x").await;
+    let failure = tokio::time::timeout(HANG, failed).await;
+    let failure = failure.expect("it is told").expect("it does not panic");
+    assert!(failure.contains("the process is dead"), "{failure}");
+    write(&cluster.store(leader), "later", "x").await;
+}

@@ -92,6 +92,10 @@ impl Cli {
 fn ended(ended: Ended) -> Result<()> {
     match ended {
         Ended::Asked => Ok(()),
+        // At once would be too soon for most causes; who watches over it knows when.
+        Ended::Failed => anyhow::bail!(
+            "the store's replica has stopped, see the log above; mend the cause, for instance a full disk, and start this member again"
+        ),
         Ended::Corrupt => Err(replica::start_again()),
     }
 }

@@ -173,11 +173,9 @@ async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Ended>
         &mut components,
         &cancel,
     );
-    let corrupt = replica::corrupted(&store, &config.data_dir, config.rebuild_corrupt_member);
-    let ended = match cancel.run_until_cancelled(corrupt).await {
-        Some(()) => Ended::Corrupt,
-        None => Ended::Asked,
-    };
+    let failing = replica::until_it_ends(&store, &config.data_dir, config.rebuild_corrupt_member);
+    let ended = cancel.run_until_cancelled(failing).await;
+    let ended = ended.unwrap_or(Ended::Asked);
     cancel.cancel();
     tracing::info!("handing over");
     while components.join_next().await.is_some() {}

@@ -85,6 +85,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// From now on its engine takes nothing, as if its disk was full.
+    pub fn refuse_writes(&self) {
+        self.dead.store(true, Ordering::Release);
+    }
+
     /// From now on its engine says that it has met damage.
     pub fn find_damage(&self, what: &str) {
         self.damage.set(what.to_owned()).expect("the first damage");
