@@ -29,6 +29,10 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// Entries in one replication request; bounds its bytes together with the batch's.
 const PAYLOAD_ENTRIES_MAX: u64 = 32;
+/// Between two attempts to replicate to a member that is away. Three times the
+/// same, because one alone is doubled up to a second, in which a member that is
+/// back is of no use to a quorum.
+const BACKOFF: &str = "100ms 100ms 100ms";
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Tells the time since 1970. Whoever sets the machine's clock makes it jump.
@@ -294,7 +298,7 @@ pub(crate) async fn open_raft(
         // Until the membership is known to name this disk, see `formation`.
         enable_elect: identity.admitted,
         enable_leader_restore: Some(false),
-        backoff: "100ms".to_owned(),
+        backoff: BACKOFF.to_owned(),
         ..Config::default()
     };
     let raft = raft
@@ -340,4 +344,22 @@ pub(crate) async fn serve_peers(
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_is_back_waits_no_longer_the_longer_it_was_away() {
+        let config = Config {
+            backoff: BACKOFF.to_owned(),
+            ..Config::default()
+        };
+        let mut pauses = config.build_backoff();
+        for attempt in 0..50 {
+            let pause = pauses.next();
+            assert_eq!(pause, Some(Duration::from_millis(100)), "attempt {attempt}");
+        }
+    }
 }
