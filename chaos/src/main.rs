@@ -121,7 +121,8 @@ fn run_scenarios(args: &RunArgs) -> Result<bool> {
     let until = args
         .minutes
         .map(|minutes| Instant::now() + Duration::from_secs(minutes * 60));
-    let mut reports = Reports::new(&paths::root().join(".kontiki/chaos"))?;
+    let pages = paths::root().join(".kontiki/chaos");
+    let mut reports = Reports::new(&pages)?;
     let (mut passed, mut failed, mut void) = (0_u32, 0_u32, 0_u32);
     let mut seed = args.seed;
     'rounds: loop {
@@ -135,9 +136,19 @@ fn run_scenarios(args: &RunArgs) -> Result<bool> {
                 length: Duration::from_secs(args.seconds),
                 binary: args.binary.clone(),
                 cluster: args.cluster.clone(),
+                keep: pages.clone(),
             };
-            let outcome = trial::run_valid(&plan, ATTEMPTS)
-                .with_context(|| format!("{}, seed {seed}", scenario.name))?;
+            let outcome = match trial::run_valid(&plan, ATTEMPTS) {
+                Ok(outcome) => outcome,
+                Err(error) if trial::interrupted() => return Err(error),
+                // A cluster that does not come up has failed; others may not.
+                Err(error) => {
+                    failed += 1;
+                    let name = scenario.name;
+                    writeln!(std::io::stderr(), "{name} (seed {seed}): FAILED: {error:#}")?;
+                    continue;
+                }
+            };
             match (outcome.ended, outcome.passed()) {
                 (Ended::Void, _) => void += 1,
                 (Ended::Judged, true) => passed += 1,

@@ -45,6 +45,7 @@ use pulse::Pulse;
 use recorder::Recorder;
 use scenario::{Needs, Scenario};
 use serde::Serialize;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,8 @@ pub struct Plan {
     pub binary: PathBuf,
     /// Prefix of the network namespaces, and the name of the state folder.
     pub cluster: String,
+    /// Where everything that is known of a failed run is kept.
+    pub keep: PathBuf,
 }
 
 /// Whether a run counts.
@@ -206,6 +209,12 @@ fn run_until(plan: &Plan, asked: CancellationToken) -> Result<Outcome> {
     })
 }
 
+/// Whether this process was asked to end: then no further run begins.
+#[must_use]
+pub fn interrupted() -> bool {
+    interrupt::asked()
+}
+
 /// Takes away what an interrupted run left.
 ///
 /// # Errors
@@ -287,9 +296,11 @@ impl<'a> Trial<'a> {
             ended,
             lasted_ms: started.elapsed().as_secs_f64() * 1_000.0,
         };
+        let history = seen.history.clone();
         let mut outcome = outcome(self.plan, self.names(), seen);
         if outcome.broken().is_some() {
             outcome.logs = self.logs();
+            self.keep(&history)?;
         }
         Ok(outcome)
     }
@@ -309,6 +320,25 @@ impl<'a> Trial<'a> {
             (name, self.fleet.tail(member, LOG_LINES))
         };
         members.map(tail).collect()
+    }
+
+    /// Keeps what members said and clients saw, for whoever looks for the cause.
+    fn keep(&self, history: &History) -> Result<()> {
+        let folder = format!("{}-{}", self.plan.scenario.name, self.plan.seed);
+        let folder = self.plan.keep.join(folder);
+        std::fs::create_dir_all(&folder)?;
+        for member in 0..self.fleet.founders() {
+            let path = folder.join(format!("{}.log", self.fleet.name(member)));
+            std::fs::write(path, self.fleet.said(member))?;
+        }
+        let mut lines = std::io::BufWriter::new(std::fs::File::create(folder.join("history"))?);
+        for operation in &history.operations {
+            writeln!(lines, "{operation:?}")?;
+        }
+        for watch in &history.watches {
+            writeln!(lines, "{watch:?}")?;
+        }
+        Ok(lines.flush()?)
     }
 
     async fn until_ready(&self) -> Result<()> {

@@ -66,3 +66,8 @@ pub(crate) fn guarded<T>(work: impl FnOnce(CancellationToken) -> T) -> T {
     let _run = interrupt.runs.token();
     work(interrupt.asked.clone())
 }
+
+/// Whether the process was asked to end.
+pub(crate) fn asked() -> bool {
+    interrupt().asked.is_cancelled()
+}

@@ -197,6 +197,7 @@ fn judged(history: History, ending: Ending) -> Outcome {
         length: Duration::from_secs(1),
         binary: "kontiki".into(),
         cluster: "none".into(),
+        keep: "none".into(),
     };
     let mark = Mark {
         from_ms: 100.0,

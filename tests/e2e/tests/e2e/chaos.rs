@@ -14,15 +14,16 @@ fn keeps_its_promises(name: &str) {
     let binary = Steps::new()
         .step("kontiki", |step| build::release(step, "kontiki"))
         .expect("it is built");
+    let pages = paths::root().join(".kontiki/chaos");
     let plan = Plan {
         scenario: scenario::find(name).expect("there is such a scenario"),
         seed: 1,
         length: Duration::from_secs(5),
         binary,
         cluster: suite::E2E_CHAOS_CLUSTER.to_owned(),
+        keep: pages.clone(),
     };
     let outcome = trial::run_valid(&plan, ATTEMPTS).expect("it runs");
-    let pages = paths::root().join(".kontiki/chaos");
     let page = Reports::new(&pages).and_then(|mut reports| reports.add(&outcome));
     assert_eq!(
         outcome.ended,
