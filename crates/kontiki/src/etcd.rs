@@ -96,6 +96,7 @@ pub struct EtcdConfig {
     pub strict_reconfig: bool,
     pub stale_reads: bool,
     pub rebuild_corrupt_member: bool,
+    pub encryption_key_file: Option<PathBuf>,
     pub tokens: Tokens,
     pub snapshots: Option<Schedule>,
 }
@@ -229,7 +230,8 @@ async fn start_store(
         )
     };
     let rebuild = config.rebuild_corrupt_member;
-    let start = replica::start(&config.data_dir, replicated, rebuild, registry);
+    let keys = config.encryption_key_file.as_deref();
+    let start = replica::start(&config.data_dir, replicated, rebuild, keys, registry);
     cancel.run_until_cancelled(start).await.transpose()
 }
 

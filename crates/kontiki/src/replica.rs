@@ -2,14 +2,17 @@
 //! when it is corrupt and the other members can give it back.
 
 mod aside;
+mod encryption;
 
 pub use aside::SetAside;
+pub use encryption::Encryption;
 
 use crate::server::StoreDirs;
 use anyhow::{Context, Result};
-use kontiki_mvcc::EngineError;
+use kontiki_mvcc::{Engine, EngineError, SealedEngine};
 use kontiki_raft::{ReplicatedConfig, ReplicatedStore, StartError, TcpNetwork, await_consent};
 use kontiki_rocks::{RocksEngine, RocksOptions};
+use kontiki_seal::Keyring;
 use prometheus_client::registry::Registry;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -47,13 +50,20 @@ pub async fn start(
     data_dir: &Path,
     mut config: ReplicatedConfig,
     rebuild: bool,
+    key_file: Option<&Path>,
     registry: &mut Registry,
 ) -> Result<Arc<ReplicatedStore>> {
     let aside = SetAside::of(data_dir);
-    let told = aside.clone();
-    config.remarks = Some(Arc::new(move || told.remarks()));
+    let encryption = Encryption::of(&aside.store(), key_file);
+    let told = (aside.clone(), encryption.clone());
+    config.remarks = Some(Arc::new(move || {
+        let mut remarks = told.0.remarks();
+        remarks.extend(told.1.remark());
+        remarks
+    }));
     registry.register_collector(Box::new(aside.clone()));
-    let failure = match open(data_dir, config.clone(), registry).await {
+    registry.register_collector(Box::new(encryption.clone()));
+    let failure = match open(data_dir, config.clone(), &encryption, registry).await {
         Ok(store) => return Ok(store),
         Err(failure) => failure,
     };
@@ -77,12 +87,13 @@ pub async fn start(
         bytes = aside.bytes(),
         "set the corrupt data aside; this member is being rebuilt from the others. Remove that folder once it is a voter again"
     );
-    open(data_dir, config, registry).await
+    open(data_dir, config, &encryption, registry).await
 }
 
 async fn open(
     data_dir: &Path,
-    config: ReplicatedConfig,
+    mut config: ReplicatedConfig,
+    encryption: &Encryption,
     registry: &mut Registry,
 ) -> Result<Arc<ReplicatedStore>> {
     if let Some(reason) = SetAside::of(data_dir).found_before() {
@@ -92,10 +103,31 @@ async fn open(
     let state = StoreDirs::of(data_dir).state;
     std::fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
     // Opening reads files; the runtime's threads are not for that.
-    let opened = move || RocksEngine::open(&state, &RocksOptions::default());
-    let engine = tokio::task::spawn_blocking(opened).await??;
-    let store = ReplicatedStore::start(config, Arc::new(engine), registry).await;
+    let keys = encryption.unlock()?;
+    config.keys.clone_from(&keys);
+    let engine = tokio::task::spawn_blocking(move || open_engine(&state, keys)).await??;
+    encryption.follow();
+    let store = ReplicatedStore::start(config, engine, registry).await;
     Ok(Arc::new(store.context("the store did not start")?))
+}
+
+/// Opens the state in a folder; what is there is sealed if there are keys.
+pub fn open_engine(
+    state: &Path,
+    keys: Option<Arc<Keyring>>,
+) -> Result<Arc<dyn Engine>, EngineError> {
+    let open = || RocksEngine::open(state, &RocksOptions::default()).map(Arc::new);
+    let Some(keys) = keys else {
+        return Ok(open()?);
+    };
+    let engine = SealedEngine::open(open()?, keys.clone())?;
+    if !engine.took_over() {
+        return Ok(Arc::new(engine));
+    }
+    // RocksDB's manifest names the first and last keys of files that are gone. The
+    // next opening writes it anew, of those that are there.
+    drop(engine);
+    Ok(Arc::new(SealedEngine::open(open()?, keys)?))
 }
 
 /// What is corrupt, if that is why the replica did not start.

@@ -9,8 +9,10 @@
 //! - A [`View`] sees exactly the batches that were written before it was taken.
 
 mod memory;
+mod sealed;
 
 pub use memory::MemoryEngine;
+pub use sealed::SealedEngine;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -195,6 +197,11 @@ pub trait Engine: Send + Sync + 'static {
     /// What was found damaged since it was opened, by whoever read or wrote it.
     fn damage(&self) -> Option<String> {
         None
+    }
+
+    /// Leaves nothing on the disk of what was deleted. May take long.
+    fn rewrite(&self) -> Result<(), EngineError> {
+        Ok(())
     }
 }
 

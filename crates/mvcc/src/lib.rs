@@ -33,7 +33,8 @@ pub use alarm::puts;
 pub use check::{Limits, MAX_LEASE_TTL_SECONDS, check, check_range, lease_ttl};
 pub use command::{Command, DecodeError, decode_batch, encode_batch};
 pub use engine::{
-    Batch, BatchOp, Cursor, Engine, EngineError, EngineSize, MemoryEngine, Space, View,
+    Batch, BatchOp, Cursor, Engine, EngineError, EngineSize, MemoryEngine, SealedEngine, Space,
+    View,
 };
 pub use local::{Clock, LocalStore, TokioClock};
 pub use machine::{

@@ -1,6 +1,7 @@
 //! What a replica is told at start. Parsed elsewhere; defaults live here.
 
 use kontiki_mvcc::Limits;
+use kontiki_seal::Keyring;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -170,6 +171,8 @@ pub struct ReplicatedConfig {
     pub traces: Option<Arc<dyn TraceContext>>,
     /// What operators are told about this member beyond its status.
     pub remarks: Option<Remarks>,
+    /// Seals the log. The engine's data is the caller's affair.
+    pub keys: Option<Arc<Keyring>>,
 }
 
 /// A configuration that cannot work.
@@ -220,6 +223,7 @@ impl ReplicatedConfig {
             leaderless_max: Duration::from_secs(3),
             traces: None,
             remarks: None,
+            keys: None,
         }
     }
 

@@ -167,6 +167,7 @@ pub(crate) fn open_log(
         cache_bytes_max: config.limits.wal_cache_bytes_max,
         // A replica whose disk is full waits; the others go on without it.
         full_disk: FullDisk::Wait(FULL_DISK_PAUSE),
+        keys: config.keys.clone(),
         ..WalConfig::new(config.data_dir.join("wal"))
     };
     environment.workers.open_log(

@@ -12,6 +12,7 @@ use crate::position::Position;
 use crate::types::{EntryT, StoredMembershipT};
 use crate::window::Verdict;
 use kontiki_mvcc::{Engine, EngineError, Entry, StateMachine, decode_batch};
+use kontiki_seal::Keyring;
 use kontiki_store::{Alarm, Dump, Member, StoreError};
 use kontiki_wal::{Disk, SystemClock, Wal, WalConfig, WalError};
 use openraft::EntryPayload;
@@ -62,14 +63,20 @@ pub struct Surviving {
 }
 
 impl Surviving {
-    /// Opens the log in `log_dir` and the state in `engine`.
+    /// Opens the log in `log_dir`, which `keys` may have sealed, and the state in
+    /// `engine`.
     pub fn open(
         log_dir: &Path,
         disk: Arc<dyn Disk>,
         engine: Arc<dyn Engine>,
+        keys: Option<Arc<Keyring>>,
     ) -> Result<Self, SurvivingError> {
         let clock = Arc::new(SystemClock::default());
-        let wal = Wal::open(WalConfig::new(log_dir.join("wal")), disk, clock, None)?;
+        let config = WalConfig {
+            keys,
+            ..WalConfig::new(log_dir.join("wal"))
+        };
+        let wal = Wal::open(config, disk, clock, None)?;
         let identity = Identity::load(&wal)?
             .ok_or_else(|| SurvivingError::Empty(log_dir.display().to_string()))?;
         let (content, _background) = StateMachine::open(engine)?;

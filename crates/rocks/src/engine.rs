@@ -8,7 +8,8 @@ use kontiki_mvcc::{Batch, BatchOp, Cursor, Engine, EngineError, EngineSize, Spac
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::properties::{CUR_SIZE_ALL_MEM_TABLES, ESTIMATE_LIVE_DATA_SIZE, TOTAL_SST_FILES_SIZE};
 use rocksdb::{
-    BoundColumnFamily, DB, FlushOptions, ReadOptions, ReadTier, Snapshot, WriteBatch, WriteOptions,
+    BottommostLevelCompaction, BoundColumnFamily, CompactOptions, DB, FlushOptions, ReadOptions,
+    ReadTier, Snapshot, WriteBatch, WriteOptions,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -160,8 +161,19 @@ impl Engine for RocksEngine {
         }
         size
     }
+
     fn damage(&self) -> Option<String> {
         self.damage.found()
+    }
+
+    fn rewrite(&self) -> Result<(), EngineError> {
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for family in &self.families() {
+            let (from, to) = (None::<&[u8]>, None::<&[u8]>);
+            self.db.compact_range_cf_opt(family, from, to, &options);
+        }
+        Ok(())
     }
 }
 

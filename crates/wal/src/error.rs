@@ -41,6 +41,16 @@ pub enum WalError {
         /// What is wrong there.
         reason: String,
     },
+    /// The log is encrypted and cannot be opened. Nothing is wrong with it.
+    #[error(
+        "write-ahead log {file} is encrypted and cannot be read: {reason}. The data is not damaged; start the member with the key file and the key store it was written with"
+    )]
+    Sealed {
+        /// The segment.
+        file: String,
+        /// What is missing.
+        reason: String,
+    },
     /// A newer program wrote this log.
     #[error(
         "write-ahead log {file} has format version {found}, this program reads up to {supported}; run the version that wrote it, or a newer one"
@@ -107,6 +117,7 @@ impl From<WalError> for io::Error {
         let kind = match &error {
             WalError::Full { .. } => io::ErrorKind::StorageFull,
             WalError::Corrupt { .. }
+            | WalError::Sealed { .. }
             | WalError::NewerVersion { .. }
             | WalError::OlderVersion { .. } => io::ErrorKind::InvalidData,
             WalError::Hole { .. } => io::ErrorKind::InvalidInput,

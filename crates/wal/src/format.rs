@@ -20,9 +20,13 @@
 //!   *behind* an unreadable one proves that the unreadable one was once safe.
 
 use crate::WalError;
+use crate::sealing;
+use kontiki_seal::Keyring;
 
-/// The newest format this program reads and the one it writes.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The newest format this program reads: payloads are sealed.
+pub(crate) const FORMAT_VERSION: u32 = 3;
+/// The one whose payloads are not sealed; what is written without a key.
+const PLAIN_VERSION: u32 = 2;
 /// The one that did not repeat its version.
 const UNCHECKED_VERSION: u32 = 1;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 40;
@@ -50,7 +54,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn number(self) -> u8 {
+    pub(crate) fn number(self) -> u8 {
         match self {
             // No flipped bit makes zero of them.
             Self::Entry => 0xa1,
@@ -92,30 +96,36 @@ pub(crate) enum Unreadable {
 }
 
 /// Collects records that are written together.
-pub(crate) struct BatchEncoder {
+pub(crate) struct BatchEncoder<'a> {
+    keys: Option<&'a Keyring>,
     segment: u64,
     offset: u64,
     bytes: Vec<u8>,
 }
 
-impl BatchEncoder {
-    /// Starts a batch that will lie at `offset` of segment number `segment`.
-    pub(crate) fn new(segment: u64, offset: u64) -> Self {
+impl<'a> BatchEncoder<'a> {
+    /// Starts a batch that will lie at `offset` of segment number `segment`, which
+    /// is sealed if there are `keys`.
+    pub(crate) fn new(keys: Option<&'a Keyring>, segment: u64, offset: u64) -> Self {
         Self {
+            keys,
             segment,
             offset,
             bytes: Vec::new(),
         }
     }
 
-    /// Adds a record and answers its offset in the segment.
-    pub(crate) fn push(&mut self, kind: Kind, index: u64, payload: &[u8]) -> u64 {
+    /// Adds a record and answers its offset in the segment, and how many bytes its
+    /// payload takes there.
+    pub(crate) fn push(&mut self, kind: Kind, index: u64, payload: &[u8]) -> (u64, u32) {
         let flags = if self.bytes.is_empty() {
             FLAG_BATCH_START
         } else {
             0
         };
         let offset = self.offset + self.bytes.len() as u64;
+        let place = (self.segment, offset);
+        let payload = &*sealing::seal(self.keys, place, kind, index, payload);
         let len =
             u32::try_from(payload.len()).expect("callers bound their payloads far below 4 GiB");
         let mut header = [0; RECORD_HEADER_BYTES];
@@ -131,7 +141,7 @@ impl BatchEncoder {
         header[26] = END_MARK;
         self.bytes.extend_from_slice(&header);
         self.bytes.extend_from_slice(payload);
-        offset
+        (offset, len)
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -247,11 +257,20 @@ pub(crate) fn looks_torn(data: &[u8], segment: u64, from: usize) -> bool {
 }
 
 /// The header of segment number `segment`, whose first entry will be `first_index`.
-pub(crate) fn segment_header(segment: u64, first_index: u64) -> [u8; SEGMENT_HEADER_BYTES] {
+pub(crate) fn segment_header(
+    segment: u64,
+    first_index: u64,
+    sealed: bool,
+) -> [u8; SEGMENT_HEADER_BYTES] {
+    let version = if sealed {
+        FORMAT_VERSION
+    } else {
+        PLAIN_VERSION
+    };
     let mut header = [0; SEGMENT_HEADER_BYTES];
     header[..8].copy_from_slice(&MAGIC);
-    header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-    header[12..16].copy_from_slice(&(!FORMAT_VERSION).to_le_bytes());
+    header[8..12].copy_from_slice(&version.to_le_bytes());
+    header[12..16].copy_from_slice(&(!version).to_le_bytes());
     header[16..24].copy_from_slice(&segment.to_le_bytes());
     header[24..32].copy_from_slice(&first_index.to_le_bytes());
     let crc = crc32c::crc32c(&header[..32]);
@@ -259,8 +278,13 @@ pub(crate) fn segment_header(segment: u64, first_index: u64) -> [u8; SEGMENT_HEA
     header
 }
 
-/// Checks the header of the segment that should have number `segment`.
-pub(crate) fn check_segment_header(data: &[u8], file: &str, segment: u64) -> Result<(), WalError> {
+/// Checks the header of the segment that should have number `segment`; whether it
+/// is sealed.
+pub(crate) fn check_segment_header(
+    data: &[u8],
+    file: &str,
+    segment: u64,
+) -> Result<bool, WalError> {
     let corrupt = |offset, reason: &str| {
         Err(WalError::Corrupt {
             file: file.to_owned(),
@@ -286,11 +310,11 @@ pub(crate) fn check_segment_header(data: &[u8], file: &str, segment: u64) -> Res
     if crc32c::crc32c(&data[..32]) != u32_at(data, 32) {
         return corrupt(32, "the header's checksum does not match");
     }
-    if version < FORMAT_VERSION {
+    if version < PLAIN_VERSION {
         return Err(WalError::OlderVersion {
             file: file.to_owned(),
             found: version,
-            supported: FORMAT_VERSION,
+            supported: PLAIN_VERSION,
         });
     }
     if u64_at(data, 16) != segment {
@@ -299,7 +323,7 @@ pub(crate) fn check_segment_header(data: &[u8], file: &str, segment: u64) -> Res
             "the header names another segment than the file name does",
         );
     }
-    Ok(())
+    Ok(version == FORMAT_VERSION)
 }
 
 #[cfg(test)]
@@ -308,9 +332,9 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_only_at_its_own_place() {
-        let mut batch = BatchEncoder::new(3, 40);
-        assert_eq!(batch.push(Kind::Entry, 7, b"seven"), 40);
-        assert_eq!(batch.push(Kind::Purge, 5, b""), 40 + 32);
+        let mut batch = BatchEncoder::new(None, 3, 40);
+        assert_eq!(batch.push(Kind::Entry, 7, b"seven"), (40, 5));
+        assert_eq!(batch.push(Kind::Purge, 5, b""), (40 + 32, 0));
         let first = parse_record(batch.bytes(), 3, 40).unwrap();
         assert_eq!(
             first,
@@ -333,7 +357,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let mut batch = BatchEncoder::new(1, 0);
+        let mut batch = BatchEncoder::new(None, 1, 0);
         batch.push(Kind::State, 0, b"vote");
         for bit in 0..batch.bytes().len() * 8 {
             let mut bytes = batch.bytes().to_vec();
@@ -344,8 +368,8 @@ mod tests {
 
     #[test]
     fn a_header_of_another_version_is_told_apart_from_a_broken_one() {
-        let mut header = segment_header(1, 0);
-        assert_eq!(check_segment_header(&header, "f", 1), Ok(()));
+        let mut header = segment_header(1, 0, false);
+        assert_eq!(check_segment_header(&header, "f", 1), Ok(false));
         assert!(matches!(
             check_segment_header(&header, "f", 2),
             Err(WalError::Corrupt { offset: 16, .. })
@@ -373,7 +397,7 @@ mod tests {
         let older = WalError::OlderVersion {
             file: "f".into(),
             found: 1,
-            supported: FORMAT_VERSION,
+            supported: PLAIN_VERSION,
         };
         assert_eq!(check_segment_header(&header, "f", 1), Err(older));
     }
@@ -385,7 +409,7 @@ mod tests {
             let mut payload = vec![0; 1700];
             payload[3] = 1;
             payload[1650] = 2;
-            let mut batch = BatchEncoder::new(1, offset);
+            let mut batch = BatchEncoder::new(None, 1, offset);
             batch.push(Kind::Entry, 0, &payload);
             (offset, batch.bytes().to_vec())
         })

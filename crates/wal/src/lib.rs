@@ -22,6 +22,7 @@ mod disk;
 mod error;
 mod format;
 mod replay;
+mod sealing;
 mod segments;
 mod sim;
 mod view;

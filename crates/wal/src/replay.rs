@@ -4,25 +4,28 @@ use crate::format::{
     Kind, SEGMENT_HEADER_BYTES, Unreadable, batch_starts_after, check_segment_header, looks_torn,
     parse_record,
 };
+use crate::sealing::unseal;
 use crate::view::{Durable, Place};
 use crate::{DiskFile, WalError};
 use bytes::Bytes;
+use kontiki_seal::Keyring;
 
 /// Replays one segment into `durable` and answers how many bytes of it are
-/// good. In the last segment an unfinished last write is not good; anywhere
+/// good, and whether it is sealed. In the last segment an unfinished last write is not good; anywhere
 /// else it is an error.
 pub(crate) fn replay_segment(
     durable: &mut Durable,
+    keys: Option<&Keyring>,
     file: &dyn DiskFile,
     name: &str,
     segment: u64,
     is_last: bool,
-) -> Result<u64, WalError> {
+) -> Result<(u64, bool), WalError> {
     let read = |error| WalError::io(name, "read", &error);
     let len = file.len().map_err(read)?;
     let mut data = vec![0; usize::try_from(len).expect("segments fit in memory")];
     file.read_at(0, &mut data).map_err(read)?;
-    check_segment_header(&data, name, segment)?;
+    let sealed = check_segment_header(&data, name, segment)?;
 
     let mut at = SEGMENT_HEADER_BYTES;
     while at < data.len() {
@@ -30,7 +33,7 @@ pub(crate) fn replay_segment(
             Ok(record) => record,
             Err(unreadable) => {
                 judge(&data, name, segment, at, unreadable, is_last)?;
-                return Ok(at as u64);
+                return Ok((at as u64, sealed));
             }
         };
         let corrupt = |reason: String| WalError::Corrupt {
@@ -38,6 +41,8 @@ pub(crate) fn replay_segment(
             offset: at as u64,
             reason,
         };
+        let place = (segment, at as u64);
+        let payload = unseal(keys, sealed, place, &record, name)?;
         match record.kind {
             Kind::Entry => {
                 // Where older segments were removed, the first entry stands anywhere.
@@ -55,6 +60,7 @@ pub(crate) fn replay_segment(
                     segment,
                     offset: at as u64,
                     payload_len: u32::try_from(record.payload.len()).expect("was written as a u32"),
+                    sealed,
                 });
             }
             Kind::State => {
@@ -62,14 +68,14 @@ pub(crate) fn replay_segment(
                     .map_err(|_| corrupt(format!("state slot {}", record.index)))?;
                 durable
                     .states
-                    .insert(slot, Bytes::copy_from_slice(record.payload));
+                    .insert(slot, Bytes::copy_from_slice(&payload));
             }
             Kind::Truncate => durable.truncate(record.index),
-            Kind::Purge => durable.purge(record.index, Bytes::copy_from_slice(record.payload)),
+            Kind::Purge => durable.purge(record.index, Bytes::copy_from_slice(&payload)),
         }
         at += record.encoded_len();
     }
-    Ok(at as u64)
+    Ok((at as u64, sealed))
 }
 
 /// An error unless the unreadable record at `at` is the unfinished last write.

@@ -5,6 +5,7 @@ use crate::replay::{check_start, replay_segment};
 use crate::view::{Durable, Place};
 use crate::{Disk, DiskFile, WalError};
 use bytes::Bytes;
+use kontiki_seal::Keyring;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub(crate) struct Segments {
     files: BTreeMap<u64, Arc<dyn DiskFile>>,
     active: u64,
     active_len: u64,
+    active_sealed: bool,
+    keys: Option<Arc<Keyring>>,
     carry: Carry,
 }
 
@@ -66,6 +69,7 @@ impl Segments {
         disk: Arc<dyn Disk>,
         dir: &Path,
         segment_bytes_max: u64,
+        keys: Option<Arc<Keyring>>,
     ) -> Result<(Self, Durable), WalError> {
         let name = dir.display().to_string();
         disk.create_dir(dir)
@@ -94,6 +98,8 @@ impl Segments {
             files: BTreeMap::new(),
             active: 0,
             active_len: 0,
+            active_sealed: false,
+            keys,
             carry: Carry {
                 states: BTreeMap::new(),
                 purged: None,
@@ -130,7 +136,8 @@ impl Segments {
                 .open(&path)
                 .map_err(|error| WalError::io(&name, "open", &error))?;
             let is_last = at + 1 == numbers.len();
-            let good = replay_segment(durable, &*file, &name, *number, is_last)?;
+            let keys = self.keys.as_deref();
+            let (good, sealed) = replay_segment(durable, keys, &*file, &name, *number, is_last)?;
             let len = file
                 .len()
                 .map_err(|error| WalError::io(&name, "read", &error))?;
@@ -146,6 +153,7 @@ impl Segments {
             }
             self.files.insert(*number, file);
             (self.active, self.active_len) = (*number, good);
+            self.active_sealed = sealed;
         }
         if let Some(oldest) = numbers.first() {
             check_start(
@@ -182,19 +190,22 @@ impl Segments {
         {
             self.rotate()?;
         }
-        let mut batch = BatchEncoder::new(self.active, self.active_len);
+        if self.active_sealed != self.keys.is_some() {
+            self.rotate()?;
+        }
+        let keys = self.keys.clone();
+        let mut batch = BatchEncoder::new(keys.as_deref(), self.active, self.active_len);
         let mut places = Vec::new();
         for op in ops.clone() {
             match op {
                 Op::Append { first, payloads } => {
                     for (index, payload) in (*first..).zip(payloads) {
-                        let offset = batch.push(Kind::Entry, index, payload);
-                        let payload_len =
-                            u32::try_from(payload.len()).expect("checked by the encoder");
+                        let (offset, payload_len) = batch.push(Kind::Entry, index, payload);
                         places.push(Place {
                             segment: self.active,
                             offset,
                             payload_len,
+                            sealed: keys.is_some(),
                         });
                     }
                 }
@@ -250,14 +261,15 @@ impl Segments {
         let path = self.dir.join(file_name(segment));
         let young = path.with_extension("tmp");
         let name = path.display().to_string();
-        let mut carried = BatchEncoder::new(segment, SEGMENT_HEADER_BYTES as u64);
+        let keys = self.keys.clone();
+        let mut carried = BatchEncoder::new(keys.as_deref(), segment, SEGMENT_HEADER_BYTES as u64);
         if let Some((to, marker)) = &self.carry.purged {
             carried.push(Kind::Purge, *to, marker);
         }
         for (slot, value) in &self.carry.states {
             carried.push(Kind::State, u64::from(*slot), value);
         }
-        let mut start = segment_header(segment, self.carry.next).to_vec();
+        let mut start = segment_header(segment, self.carry.next, keys.is_some()).to_vec();
         start.extend_from_slice(carried.bytes());
 
         let born = self.disk.create(&young).and_then(|file| {
@@ -281,6 +293,7 @@ impl Segments {
             })?;
         self.files.insert(segment, file);
         (self.active, self.active_len) = (segment, start.len() as u64);
+        self.active_sealed = keys.is_some();
         Ok(())
     }
 

@@ -14,7 +14,9 @@ use std::sync::Arc;
 pub(crate) struct Place {
     pub segment: u64,
     pub offset: u64,
+    /// Bytes on the disk, more than the payload if it is sealed.
     pub payload_len: u32,
+    pub sealed: bool,
 }
 
 /// The log's shape apart from the entries: everything that a replay yields.

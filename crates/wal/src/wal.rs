@@ -1,10 +1,12 @@
 //! The log's front: calls return at once, the writer commits in groups.
 
 use crate::format::{RECORD_HEADER_BYTES, parse_record};
+use crate::sealing::unseal;
 use crate::segments::{Op, Segments};
 use crate::view::{Found, Place, View};
 use crate::{Clock, Disk, DiskFile, WalError};
 use bytes::Bytes;
+use kontiki_seal::Keyring;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -26,7 +28,7 @@ pub enum FullDisk {
 }
 
 /// How a log is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WalConfig {
     /// The directory, which belongs to the log alone.
     pub dir: PathBuf,
@@ -38,6 +40,9 @@ pub struct WalConfig {
     pub batch_bytes_max: usize,
     /// What to do when the disk is full.
     pub full_disk: FullDisk,
+    /// Seals what is written. What was written without is still read, and with
+    /// these what was sealed.
+    pub keys: Option<Arc<Keyring>>,
 }
 
 impl WalConfig {
@@ -50,6 +55,7 @@ impl WalConfig {
             cache_bytes_max: 16 << 20,
             batch_bytes_max: 8 << 20,
             full_disk: FullDisk::Fail,
+            keys: None,
         }
     }
 }
@@ -141,7 +147,9 @@ impl Wal {
         clock: Arc<dyn Clock>,
         observer: Option<Arc<dyn WalObserver>>,
     ) -> Result<Self, WalError> {
-        let (segments, durable) = Segments::open(disk, &config.dir, config.segment_bytes_max)?;
+        let keys = config.keys.clone();
+        let (segments, durable) =
+            Segments::open(disk, &config.dir, config.segment_bytes_max, keys)?;
         let view = View::new(durable, segments.files());
         let state = State {
             view,
@@ -276,6 +284,11 @@ impl Wal {
         file.read_at(place.offset, &mut data)
             .map_err(|error| WalError::io(name(), "read", &error))?;
         match parse_record(&data, place.segment, place.offset) {
+            Ok(record) if record.index == index && place.sealed => {
+                let (keys, at) = (&self.shared.config.keys, (place.segment, place.offset));
+                let plain = unseal(keys.as_deref(), true, at, &record, &name())?;
+                Ok(plain.into_owned().into())
+            }
             Ok(record) if record.index == index => {
                 Ok(Bytes::from(data).slice(RECORD_HEADER_BYTES..))
             }

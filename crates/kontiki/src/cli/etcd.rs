@@ -125,6 +125,9 @@ pub struct Args {
     /// Set this member's data aside if it is corrupt, and rebuild it from the others.
     #[arg(long, env = "KONTIKI_REBUILD_CORRUPT_MEMBER", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = ArgAction::Set)]
     rebuild_corrupt_member: bool,
+    /// Keys by which what lies on the disk is encrypted; docs/store.md tells of them.
+    #[arg(long, env = "KONTIKI_ENCRYPTION_KEY_FILE")]
+    encryption_key_file: Option<PathBuf>,
     /// How often to save a snapshot of this member, for instance 6h; 0: never.
     #[arg(long, env = "KONTIKI_SNAPSHOT_EVERY", default_value = "0")]
     snapshot_every: String,
@@ -226,6 +229,7 @@ impl Args {
             data_dir,
             stale_reads: self.stale_reads,
             rebuild_corrupt_member: self.rebuild_corrupt_member,
+            encryption_key_file: self.encryption_key_file,
             tokens: tokens(&self.auth_token, self.auth_token_ttl)?,
             snapshots,
             name: self.name,

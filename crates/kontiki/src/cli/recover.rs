@@ -1,9 +1,9 @@
 //! `kontiki recover`: when more than half of the members are lost for good.
 
+use crate::replica::{Encryption, SetAside, open_engine};
 use crate::server::StoreDirs;
 use anyhow::{Context, Result, bail, ensure};
 use kontiki_raft::Surviving;
-use kontiki_rocks::{RocksEngine, RocksOptions};
 use kontiki_wal::FsDisk;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ pub struct Args {
     /// Where to write the snapshot; without this, disks are only shown.
     #[arg(long)]
     save: Option<PathBuf>,
+    /// The members' encryption keys, if their data is encrypted.
+    #[arg(long)]
+    encryption_key_file: Option<PathBuf>,
 }
 
 struct Found {
@@ -36,7 +39,9 @@ impl Args {
     pub fn run(self) -> Result<()> {
         let mut found = Vec::new();
         for dir in self.data_dirs {
-            let disk = open(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
+            let keys = self.encryption_key_file.as_deref();
+            let disk =
+                open(&dir, keys).with_context(|| format!("cannot read {}", dir.display()))?;
             found.push(Found { dir, disk });
         }
         super::print(&shown(&found))?;
@@ -72,15 +77,16 @@ impl Args {
     }
 }
 
-fn open(dir: &Path) -> Result<Surviving> {
+fn open(dir: &Path, key_file: Option<&Path>) -> Result<Surviving> {
     let dirs = StoreDirs::of(dir);
     // Opening would make what is not there.
     ensure!(
         dirs.log.is_dir() && dirs.state.is_dir(),
         "there is no store in it"
     );
-    let engine = Arc::new(RocksEngine::open(&dirs.state, &RocksOptions::default())?);
-    Ok(Surviving::open(&dirs.log, Arc::new(FsDisk), engine)?)
+    let keys = Encryption::of(&SetAside::of(dir).store(), key_file).unlock()?;
+    let engine = open_engine(&dirs.state, keys.clone())?;
+    Ok(Surviving::open(&dirs.log, Arc::new(FsDisk), engine, keys)?)
 }
 
 fn shown(found: &[Found]) -> String {

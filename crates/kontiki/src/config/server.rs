@@ -61,6 +61,9 @@ pub struct ServerConfig {
     /// Set this server's data aside if it is corrupt, and rebuild it from the others.
     #[serde(default = "rebuild_corrupt_member")]
     pub rebuild_corrupt_member: bool,
+    /// Keys by which the store's data on the disk is encrypted; by default it is not.
+    #[serde(default)]
+    pub encryption_key_file: Option<PathBuf>,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,

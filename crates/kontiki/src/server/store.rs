@@ -68,5 +68,6 @@ pub async fn start(
         ..ReplicatedConfig::new(StoreDirs::of(&config.data_dir).log, &own.name, members)
     };
     let rebuild = config.rebuild_corrupt_member;
-    replica::start(&config.data_dir, replicated, rebuild, registry).await
+    let keys = config.encryption_key_file.as_deref();
+    replica::start(&config.data_dir, replicated, rebuild, keys, registry).await
 }

@@ -3,6 +3,8 @@
 
 mod alone;
 mod certificates;
+mod encryption;
+mod feeding;
 mod members;
 mod process;
 mod quorum;

@@ -29,7 +29,10 @@ pub fn installed(name: &str) -> Option<PathBuf> {
 }
 
 pub fn kontiki(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kontiki"));
+    // Measurements are of a release build.
+    let program = std::env::var_os("KONTIKI_PROGRAM");
+    let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_kontiki").into());
+    let mut command = Command::new(program);
     command.args(args);
     command
 }
@@ -157,6 +160,11 @@ impl Running {
                 return;
             }
         }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it without notice.
