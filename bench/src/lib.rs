@@ -3,6 +3,7 @@
 //! **Invariant:** nothing here passes or fails: a bench prints what it saw, and
 //! readers judge.
 
+pub mod api;
 pub mod cluster;
 pub mod figures;
 pub mod store;

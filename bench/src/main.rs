@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use kontiki_bench::cluster::{self, CLUSTER, Plan};
-use kontiki_bench::store;
+use kontiki_bench::{api, store};
+use kontiki_client::HttpsConfig;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use xtask::cluster::Cluster;
 use xtask::kubectl::Kubectl;
 use xtask::progress::Steps;
 use xtask::topology::Topology;
-use xtask::{down, install, up};
+use xtask::{apiserver, down, install, up};
 
 /// What Kontiki costs, as figures.
 #[derive(Parser)]
@@ -57,6 +58,32 @@ enum Command {
     /// Three members of the store beside three of each of two etcds, in turns on
     /// this machine: throughput, latency, processor time and memory of the same work.
     Store(StoreArgs),
+    /// One server with store and API alone, over TLS: what requests, lists and
+    /// watches cost it.
+    Api(ApiArgs),
+}
+
+/// The API.
+#[derive(Args)]
+struct ApiArgs {
+    /// Objects of a verb with one client; ten times as many with more.
+    #[arg(long, default_value_t = 1000)]
+    objects: usize,
+    /// Objects of the lists; 0 leaves them out.
+    #[arg(long, default_value_t = 10_000)]
+    listed: usize,
+    /// Objects that watchers see; 0 leaves them out.
+    #[arg(long, default_value_t = 3000)]
+    watched: usize,
+    /// Objects there when memory is looked at; 0 leaves it out.
+    #[arg(long, default_value_t = 100_000)]
+    held: usize,
+    /// Only what contains this: a verb, `list`, `events` or `held`.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// The port of the API; the next two are for the etcd API and peers.
+    #[arg(long, default_value_t = 6543)]
+    port: u16,
 }
 
 /// The store beside etcd.
@@ -103,6 +130,7 @@ fn run(cli: Cli) -> Result<()> {
             bench_cluster(plan, &cli.common)
         }
         Command::Store(args) => bench_store(args, &cli.common),
+        Command::Api(args) => bench_api(args, &cli.common),
     }
 }
 
@@ -133,6 +161,37 @@ fn bench_store(args: StoreArgs, common: &Common) -> Result<()> {
     } else {
         write!(std::io::stdout(), "{}", store::table(&outcome))?;
     }
+    Ok(())
+}
+
+fn bench_api(args: ApiArgs, common: &Common) -> Result<()> {
+    let steps = Steps::new();
+    let kubectl = steps.step("kubectl", |step| install::kubectl("1.36", step))?;
+    let binary = common.binary()?;
+    steps.step("the server", |_| {
+        apiserver::start(&binary, &kubectl, args.port)
+    })?;
+    let plan = api::Plan {
+        objects: args.objects.max(1),
+        listed: args.listed,
+        watched: args.watched,
+        held: args.held,
+        only: args.only,
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    let measured = steps.step("workloads", |step| {
+        let config = HttpsConfig::from_kubeconfig_file(&apiserver::kubeconfig())?;
+        let server = api::Server::new(config, apiserver::pid()?);
+        runtime.block_on(api::run(&plan, &server, &|text| step.note(text)))
+    });
+    steps.step("the server is taken away", |_| apiserver::stop())?;
+    let outcome = measured?;
+    let text = if common.json {
+        format!("{}\n", serde_json::to_string_pretty(&outcome)?)
+    } else {
+        api::table(&outcome)
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }
 

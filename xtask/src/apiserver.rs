@@ -61,6 +61,15 @@ pub fn start(binary: &Path, kubectl: &Path, port: u16) -> Result<String> {
     Ok(url)
 }
 
+/// Its process.
+///
+/// # Errors
+/// If it does not run.
+pub fn pid() -> Result<i32> {
+    let running = Processes::new(&state())?.alive(PROCESS);
+    Ok(running.context("the server does not run")?.pid)
+}
+
 /// Ends it and removes its data; does nothing where it is not.
 ///
 /// # Errors
