@@ -94,6 +94,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cache: CacheLimits::default(),
             max_requests_inflight: 400,
+            admission: Default::default(),
             max_mutating_requests_inflight: 200,
             request_timeout: Duration::from_secs(60),
         },

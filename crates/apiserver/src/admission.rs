@@ -1,10 +1,12 @@
 //! What is done to requests between authorization and the store: an ordered
 //! list of plugins, one file each, with the names of upstream's.
 
+mod always_pull_images;
 mod certificates;
 mod default_classes;
 mod default_toleration_seconds;
 mod dynamic;
+mod event_rate_limit;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -24,6 +26,7 @@ mod taint_nodes_by_condition;
 mod webhooks;
 
 pub use dynamic::Reinvocation;
+pub use event_rate_limit::{EventLimit, LimitType};
 
 use crate::registry::{Registry, RequestContext, Target};
 use async_trait::async_trait;
@@ -167,6 +170,32 @@ pub trait Plugin: Send + Sync {
     }
 }
 
+/// Which plugins are on, and what they are told.
+#[derive(Clone, Debug, Default)]
+pub struct AdmissionConfig {
+    /// Plugins that are on although they are off by default.
+    pub enable: Vec<String>,
+    /// Plugins that are off although they are on by default.
+    pub disable: Vec<String>,
+    /// The limits of `EventRateLimit`.
+    pub event_limits: Vec<EventLimit>,
+}
+
+/// Plugins that are off unless somebody wants them.
+const OFF_BY_DEFAULT: [&str; 2] = ["AlwaysPullImages", "EventRateLimit"];
+
+/// What nobody may switch off: it is not upstream's plugin, but its check of
+/// who may give what away.
+const ALWAYS_ON: [&str; 1] = ["RbacEscalation"];
+
+impl AdmissionConfig {
+    fn is_on(&self, name: &str) -> bool {
+        let has = |list: &[String]| list.iter().any(|one| one == name);
+        ALWAYS_ON.contains(&name)
+            || !has(&self.disable) && (has(&self.enable) || !OFF_BY_DEFAULT.contains(&name))
+    }
+}
+
 /// The ordered list of plugins.
 pub struct Admission {
     plugins: Vec<Arc<dyn Plugin>>,
@@ -177,8 +206,14 @@ impl Admission {
     /// `OwnerReferencesPermissionEnforcement`, in upstream's order; then the
     /// check that roles and bindings give nothing away that their writer does
     /// not have; last, so that nothing is charged for what is refused, quotas.
+    ///
+    /// The configuration switches plugins on and off.
     #[must_use]
-    pub fn standard(rbac: Arc<Rbac>, authorizer: Arc<dyn Authorizer>) -> Self {
+    pub fn standard(
+        rbac: Arc<Rbac>,
+        authorizer: Arc<dyn Authorizer>,
+        config: &AdmissionConfig,
+    ) -> Self {
         let ask = || authorizer.clone();
         let mutating = policies::MutatingAdmissionPolicy::new(ask());
         let validating = policies::ValidatingAdmissionPolicy::new(ask());
@@ -190,15 +225,18 @@ impl Admission {
         let approval = certificates::CertificateApproval { authorizer: ask() };
         let signing = certificates::CertificateSigning { authorizer: ask() };
         let attest = certificates::ClusterTrustBundleAttest { authorizer: ask() };
-        Self::new(vec![
+        let event_limits = event_rate_limit::EventRateLimit::new(&config.event_limits);
+        let mut all = Self::new(vec![
             Arc::new(namespace_lifecycle::NamespaceLifecycle),
             Arc::new(limit_ranger::LimitRanger),
             Arc::new(service_account::ServiceAccount),
             Arc::new(node_restriction),
             Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
+            Arc::new(always_pull_images::AlwaysPullImages),
             Arc::new(pod_security::PodSecurity),
             Arc::new(priority::Priority),
             Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
+            Arc::new(event_limits),
             Arc::new(default_classes::DefaultStorageClass),
             Arc::new(storage_object_in_use::StorageObjectInUseProtection),
             Arc::new(owner_references),
@@ -216,7 +254,15 @@ impl Admission {
             Arc::new(validating),
             Arc::new(validating_hooks),
             Arc::new(resource_quota::ResourceQuota::default()),
-        ])
+        ]);
+        let names: Vec<&str> = all.names().collect();
+        for name in config.enable.iter().chain(&config.disable) {
+            if !names.contains(&&**name) {
+                tracing::warn!(name, "no admission plugin has this name");
+            }
+        }
+        all.plugins.retain(|plugin| config.is_on(plugin.name()));
+        all
     }
 
     /// In this order.

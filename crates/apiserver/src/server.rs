@@ -1,6 +1,6 @@
 //! The API server as one thing: what it is made of and what it offers.
 
-use crate::admission::Admission;
+use crate::admission::{Admission, AdmissionConfig};
 use crate::allocate::Allocator;
 use crate::cache::{CacheLimits, WatchCache};
 use crate::catalog::Catalog;
@@ -66,6 +66,8 @@ pub struct Config {
     pub max_requests_inflight: usize,
     /// Requests that write and may be in flight at once.
     pub max_mutating_requests_inflight: usize,
+    /// Which admission plugins are on.
+    pub admission: AdmissionConfig,
     /// How long a request may take that is no watch and no stream.
     pub request_timeout: Duration,
 }
@@ -133,7 +135,11 @@ impl ApiServer {
             service_cidr: config.service_cidr,
             node_ports: config.node_ports.clone(),
         };
-        let admission = Admission::standard(config.rbac.clone(), config.authorizer.clone());
+        let admission = Admission::standard(
+            config.rbac.clone(),
+            config.authorizer.clone(),
+            &config.admission,
+        );
         let registry = Registry::new(cache, catalog, admission, allocator);
         let webhooks = WebhookClient::new(&registry, config.dialer.clone());
         registry.set_webhooks(Arc::new(webhooks));

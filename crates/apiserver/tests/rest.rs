@@ -60,6 +60,7 @@ async fn started() -> ApiServer {
             version: "0".to_owned(),
             cache: CacheLimits::default(),
             max_requests_inflight: 400,
+            admission: Default::default(),
             max_mutating_requests_inflight: 200,
             request_timeout: Duration::from_secs(60),
         },

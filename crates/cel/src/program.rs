@@ -186,7 +186,8 @@ impl Program {
 /// A parser's complaints, in cel-go's words.
 fn parse_text(text: &str) -> String {
     if text.contains("Syntax error") || text.starts_with("ERROR") {
-        text.trim_end().to_owned()
+        // cel-go indents the drawing.
+        text.trim_end().replace("\n| ", "\n | ")
     } else {
         format!("ERROR: <input>:1:1: Syntax error: {}", text.trim_end())
     }

@@ -103,6 +103,10 @@ fn complaints_point_at_what_does_not_fit() {
             "ERROR: <input>:1:16: undeclared reference to 'shout' (in container '')\n | self.note.shout() == 'a'\n | ...............^",
         ),
         ("self.min", "cel expression must evaluate to a bool"),
+        (
+            "self.(",
+            "ERROR: <input>:1:6: Syntax error: no viable alternative at input '.('\n | self.(\n | .....^",
+        ),
     ] {
         let error = compile(text).expect_err(text);
         assert_eq!(error.to_string(), complaint);

@@ -333,12 +333,7 @@ impl Session {
                 }
                 Some(Down::Tunnel(frame)) => {
                     if let Some((id, target)) = self.tunnels.deliver(frame) {
-                        tokio::spawn(reach(
-                            self.tunnels.clone(),
-                            self.shared.kubelet.clone(),
-                            id,
-                            target,
-                        ));
+                        tokio::spawn(reach(self.shared.clone(), self.tunnels.clone(), id, target));
                     }
                 }
                 Some(Down::Servers(servers)) if !servers.addresses.is_empty() => {
@@ -376,12 +371,18 @@ impl Session {
     }
 }
 
-async fn reach(tunnels: Tunnels, kubelet: Arc<dyn KubeletEndpoint>, id: u64, target: TunnelTarget) {
+/// Opens what a server asked for. A server reaches the node's kubelet and its
+/// pods through the agent, and nothing else that the node could reach.
+async fn reach(shared: Arc<Shared>, tunnels: Tunnels, id: u64, target: TunnelTarget) {
     match target.target {
         Some(Target::Kubelet(_)) => {
             let (near, far) = tokio::io::duplex(64 * 1024);
             tunnels.accept(id, near).await;
-            kubelet.serve(far).await;
+            shared.kubelet.serve(far).await;
+        }
+        Some(Target::Tcp(address)) if !shared.view.has_pod_at(&address) => {
+            let why = format!("dial tcp {address}: no pod of this node has this address");
+            tunnels.refuse(id, why).await;
         }
         Some(Target::Tcp(address)) => match dial(&address).await {
             Ok(io) => tunnels.accept(id, io).await,

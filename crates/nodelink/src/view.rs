@@ -2,9 +2,10 @@
 
 use crate::proto::Known;
 use kontiki_client::{ObjectCache, resources};
-use kontiki_object::{GroupVersionResource, Object, SharedObject};
+use kontiki_object::{GroupVersionResource, Object, SharedObject, Value};
 use std::collections::HashSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -92,6 +93,20 @@ impl NodeView {
         if known.is_none_or(|known| version(&known) < version(&object)) {
             cache.upsert(object);
         }
+    }
+
+    /// Whether `address:port` is one of a pod here.
+    #[must_use]
+    pub fn has_pod_at(&self, address: &str) -> bool {
+        let Ok(wanted) = address.parse::<SocketAddr>() else {
+            return false;
+        };
+        let is = |text: Option<&str>| text.and_then(|ip| ip.parse().ok()) == Some(wanted.ip());
+        self.pods.list().iter().any(|pod| {
+            let all = pod.get(&["status", "podIPs"]).and_then(Value::as_array);
+            let mut all = all.into_iter().flatten();
+            is(pod.str_at(&["status", "podIP"])) || all.any(|entry| is(entry["ip"].as_str()))
+        })
     }
 
     /// Takes an object out.
@@ -223,6 +238,32 @@ mod tests {
         );
         view.upsert("pods", object(100));
         assert_eq!(view.known()[0].resource_version, "100");
+    }
+
+    #[test]
+    fn only_addresses_of_pods_of_the_node_are_reached() {
+        let view = NodeView::new();
+        let pod = json!({
+            "metadata": {"name": "p", "namespace": "n", "resourceVersion": "1"},
+            "status": {"podIP": "10.1.0.7", "podIPs": [{"ip": "10.1.0.7"}, {"ip": "fd00::7"}]},
+        });
+        let waiting = json!({"metadata": {"name": "q", "namespace": "n", "resourceVersion": "1"}});
+        for object in [pod, waiting] {
+            let object = Object::from_value(object).expect("a map");
+            view.upsert("pods", Arc::new(object));
+        }
+        for (address, is_reached) in [
+            ("10.1.0.7:80", true),
+            ("[fd00::7]:443", true),
+            ("10.1.0.8:80", false),
+            ("127.0.0.1:6443", false),
+            ("169.254.169.254:80", false),
+            ("10.1.0.7", false),
+            ("localhost:80", false),
+            ("", false),
+        ] {
+            assert_eq!(view.has_pod_at(address), is_reached, "{address}");
+        }
     }
 
     #[test]

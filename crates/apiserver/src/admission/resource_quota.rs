@@ -7,7 +7,7 @@
 //! quota controller counts anew.
 
 use super::{Attributes, Operation, Plugin};
-use crate::registry::{Check, Target, WriteOptions};
+use crate::registry::{Check, Target, WriteOptions, note_update};
 use async_trait::async_trait;
 use kontiki_kinds::Tree;
 use kontiki_kinds::quota::{Amounts, Evaluator, scopes_match};
@@ -157,14 +157,20 @@ impl Demand<'_> {
             return Ok(());
         };
         let target = Target::object(&kind, quota.namespace(), quota.name());
+        let part = Target {
+            subresource: "status".to_owned(),
+            ..target.clone()
+        };
         let options = WriteOptions {
             field_manager: MANAGER.to_owned(),
             ..WriteOptions::default()
         };
+        let context = attributes.context;
         let mut edit = |tree: &mut Tree| {
             let Some(used) = self.charged(tree)? else {
                 return Ok(());
             };
+            let live = tree.clone();
             let used: Tree = used
                 .into_iter()
                 .map(|(name, amount)| (name, amount.to_string().into()))
@@ -172,10 +178,10 @@ impl Demand<'_> {
             if let Some(status) = tree.get_mut("status").and_then(Value::as_object_mut) {
                 status.insert("used".to_owned(), used.into());
             }
+            note_update(&part, context, &options, &live, tree);
             Ok(())
         };
         let registry = attributes.registry;
-        let context = attributes.context;
         let edited = registry.edit(context, &target, &options, Check::Nothing, &mut edit);
         match edited.await {
             // Whoever deleted the quota has lifted it.

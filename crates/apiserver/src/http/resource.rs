@@ -70,12 +70,26 @@ async fn target(call: &Call) -> Result<Target, Status> {
     if !kind.namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
         return Err(Status::no_such_path());
     }
+    check_path_name(&info.name)?;
     Ok(Target {
         kind,
         namespace,
         name: info.name.clone(),
         subresource: info.subresource.clone(),
     })
+}
+
+/// Names are single steps of a path, in the store as well.
+fn check_path_name(name: &str) -> Result<(), Status> {
+    if name.contains('/') {
+        return Err(Status::no_such_path());
+    }
+    if matches!(name, "." | "..") {
+        return Err(Status::bad_request(format!(
+            "Name parameter invalid: {name:?}: may not be '{name}'"
+        )));
+    }
+    Ok(())
 }
 
 fn check_verb(call: &Call, target: &Target) -> Result<(), Status> {

@@ -6,5 +6,6 @@ mod node_restriction;
 mod policies;
 mod rbac_escalation;
 mod resource_quota;
+mod switched;
 mod webhooks;
 mod world;

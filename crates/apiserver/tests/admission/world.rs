@@ -1,5 +1,6 @@
 //! A server with a store in memory, and clients of many identities.
 
+use kontiki_apiserver::admission::AdmissionConfig;
 use kontiki_apiserver::cache::CacheLimits;
 use kontiki_apiserver::{ApiServer, Config, NoNodes, NodeDialer};
 use kontiki_auth::authn;
@@ -53,7 +54,16 @@ impl World {
 
     /// With a way to nodes.
     pub async fn start_with(dialer: Arc<dyn NodeDialer>) -> Self {
-        let world = Self::on(LocalStore::in_memory(), dialer);
+        Self::start_of(dialer, AdmissionConfig::default()).await
+    }
+
+    /// With other plugins than the default ones.
+    pub async fn start_switched(admission: AdmissionConfig) -> Self {
+        Self::start_of(Arc::new(NoNodes), admission).await
+    }
+
+    async fn start_of(dialer: Arc<dyn NodeDialer>, admission: AdmissionConfig) -> Self {
+        let world = Self::on(LocalStore::in_memory(), dialer, admission);
         for name in ["default", "kube-system", "kube-node-lease"] {
             let namespace = json!({"metadata": {"name": name}});
             world.admin().make("v1/namespaces", namespace).await;
@@ -64,11 +74,12 @@ impl World {
     /// One more server of the same cluster.
     pub fn another(&self) -> Self {
         let config = &self.server.inner().config;
-        Self::on(config.store.clone(), config.dialer.clone())
+        let (store, dialer) = (config.store.clone(), config.dialer.clone());
+        Self::on(store, dialer, config.admission.clone())
     }
 
     /// With nothing in it but what the store holds.
-    fn on(store: Arc<dyn Store>, dialer: Arc<dyn NodeDialer>) -> Self {
+    fn on(store: Arc<dyn Store>, dialer: Arc<dyn NodeDialer>, admission: AdmissionConfig) -> Self {
         let key = PrivateKey::generate().expect("the system has random numbers");
         let rbac = Rbac::new(Policy::default());
         let authorizer: Arc<dyn Authorizer> = Arc::new(authz::Union::new(vec![
@@ -94,6 +105,7 @@ impl World {
             version: "0".to_owned(),
             cache: CacheLimits::default(),
             max_requests_inflight: 400,
+            admission,
             max_mutating_requests_inflight: 200,
             request_timeout: Duration::from_secs(60),
         };

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use ipnet::{IpNet, Ipv4Net};
+use kontiki_apiserver::admission::{self, AdmissionConfig};
 use kontiki_telemetry::TelemetryConfig;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr};
@@ -64,6 +65,9 @@ pub struct ServerConfig {
     /// Keys by which the store's data on the disk is encrypted; by default it is not.
     #[serde(default)]
     pub encryption_key_file: Option<PathBuf>,
+    /// Which admission plugins are on.
+    #[serde(default)]
+    pub admission: Admission,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -77,6 +81,66 @@ pub struct ServerAddress {
     pub name: String,
     /// Its host name or address, without a port.
     pub address: String,
+}
+
+/// Which admission plugins are on beside and instead of the default ones.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Admission {
+    /// Plugins to switch on.
+    pub enable: Vec<String>,
+    /// Plugins to switch off.
+    pub disable: Vec<String>,
+    /// The limits of `EventRateLimit`.
+    pub event_limits: Vec<EventLimit>,
+}
+
+/// A limit of `EventRateLimit`, in the words of its own configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EventLimit {
+    /// `Server`, `Namespace`, `User` or `SourceAndObject`.
+    #[serde(rename = "type")]
+    pub ty: LimitType,
+    /// Events a second in the long run.
+    pub qps: u32,
+    /// Events at once.
+    pub burst: u32,
+    /// How many keys are told apart.
+    #[serde(default)]
+    pub cache_size: usize,
+}
+
+/// What shares a limit.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the API's own")]
+pub enum LimitType {
+    Server,
+    Namespace,
+    User,
+    SourceAndObject,
+}
+
+impl Admission {
+    /// As the API server takes it.
+    pub fn to_api(&self) -> AdmissionConfig {
+        let limits = self.event_limits.iter().map(|limit| admission::EventLimit {
+            ty: match limit.ty {
+                LimitType::Server => admission::LimitType::Server,
+                LimitType::Namespace => admission::LimitType::Namespace,
+                LimitType::User => admission::LimitType::User,
+                LimitType::SourceAndObject => admission::LimitType::SourceAndObject,
+            },
+            qps: limit.qps,
+            burst: limit.burst,
+            cache_size: limit.cache_size,
+        });
+        AdmissionConfig {
+            enable: self.enable.clone(),
+            disable: self.disable.clone(),
+            event_limits: limits.collect(),
+        }
+    }
 }
 
 /// When snapshots are taken, where they lie, and how many.

@@ -227,6 +227,7 @@ fn api_config(
         cache: CacheLimits::default(),
         max_requests_inflight: 400,
         max_mutating_requests_inflight: 200,
+        admission: config.admission.to_api(),
         request_timeout: Duration::from_secs(60),
     })
 }
