@@ -58,6 +58,9 @@ pub async fn answer(call: &Call) -> Option<Response<Body>> {
     let path = call.info.path.as_str();
     match path {
         "/metrics" => return Some(metrics(&call.inner)),
+        "/version" | "/version/" if call.parts.method != http::Method::GET => {
+            return Some(call.encoder.status(&crate::subresource::not_allowed()));
+        }
         "/version" | "/version/" => return Some(version(call)),
         _ if !is_health(path) => return None,
         _ => {}

@@ -96,6 +96,20 @@ fn offer(text: &str) -> Offer<'_> {
     }
 }
 
+/// Whether the client accepts any of the serializations, in whatever shape.
+/// Upstream asks this first, and does not know `application/*`.
+#[must_use]
+pub fn accepts_known(headers: &HeaderMap) -> bool {
+    let texts = headers.get_all(ACCEPT).iter();
+    let mut texts = texts
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    texts.any(|text| {
+        let media_type = offer(text.trim()).media_type;
+        media_type == "*/*" || MEDIA_TYPES.contains(&media_type)
+    })
+}
+
 /// The best of what the client accepts; `None` if nothing fits. `allowed` says
 /// which shapes the path can answer.
 #[must_use]
@@ -115,7 +129,7 @@ pub fn negotiate(headers: &HeaderMap, allowed: impl Fn(&Shape) -> bool) -> Optio
     offers.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     for offer in offers {
         let format = match offer.media_type {
-            "application/json" | "*/*" | "application/*" => Format::Json,
+            "application/json" | "*/*" => Format::Json,
             "application/yaml" => Format::Yaml,
             "application/vnd.kubernetes.protobuf" => Format::Protobuf,
             _ => continue,
@@ -153,6 +167,7 @@ mod tests {
             Format::Protobuf
         );
         assert_eq!(agreed("text/html"), None);
+        assert_eq!(agreed("application/*"), None);
         assert_eq!(agreed("*/*"), Some(Agreed::default()));
     }
 }

@@ -3,7 +3,7 @@
 use super::body::{self, Expected};
 use super::encode::List;
 use super::handler::{Call, not_acceptable};
-use super::negotiate::{Agreed, Format, Shape, negotiate};
+use super::negotiate::{Agreed, Format, Shape, accepts_known, negotiate};
 use super::{options, watch};
 use crate::catalog::is_built_in_group;
 use crate::dispatch::{self, Action, Answer};
@@ -141,7 +141,7 @@ async fn respond(call: &mut Call, request_body: Body) -> Result<Response<Body>, 
     call.encoder.agreed = agreed.flatten().ok_or_else(|| {
         if watches {
             error::not_acceptable(&super::negotiate::STREAM_TYPES)
-        } else if reads_many {
+        } else if reads_many && !accepts_known(&call.parts.headers) {
             list_not_acceptable()
         } else {
             not_acceptable()

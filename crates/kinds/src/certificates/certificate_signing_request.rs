@@ -34,7 +34,6 @@ pub(crate) fn kind() -> Kind {
             validate_update: checks::update,
             validate_status: checks::status,
             validate_subresource: |_, new, old| checks::approval(new, old),
-            parts_keep_metadata: true,
             unowned: &["spec"],
             ..Rules::PLAIN
         }

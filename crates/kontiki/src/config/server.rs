@@ -113,7 +113,6 @@ pub struct EventLimit {
 
 /// What shares a limit.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the names are the API's own")]
 pub enum LimitType {
     Server,
     Namespace,
