@@ -48,6 +48,8 @@ pub(crate) struct Segments {
     active: u64,
     active_len: u64,
     active_sealed: bool,
+    /// Whether a failed write was cut off its end, and that is not on disk yet.
+    cut: bool,
     keys: Option<Arc<Keyring>>,
     carry: Carry,
 }
@@ -99,6 +101,7 @@ impl Segments {
             active: 0,
             active_len: 0,
             active_sealed: false,
+            cut: false,
             keys,
             carry: Carry {
                 states: BTreeMap::new(),
@@ -234,7 +237,10 @@ impl Segments {
             let error = WalError::io(&name, "write", &error);
             // Bytes of a failed write must not lie before those of the next one.
             return match file.truncate(self.active_len) {
-                Ok(()) => Err(error),
+                Ok(()) => {
+                    self.cut = true;
+                    Err(error)
+                }
                 Err(cut) => Err(WalError::Io {
                     file: name,
                     operation: "truncate",
@@ -242,14 +248,21 @@ impl Segments {
                 }),
             };
         }
-        // A failed sync is final even when it says that the disk is full: the
-        // kernel may already have dropped the pages.
-        file.sync().map_err(|error| WalError::Io {
-            file: name,
+        self.sync_active()?;
+        self.active_len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// A failed sync is final even when it says that the disk is full: the kernel
+    /// may already have dropped the pages.
+    fn sync_active(&mut self) -> Result<(), WalError> {
+        let synced = self.files[&self.active].sync();
+        synced.map_err(|error| WalError::Io {
+            file: self.file_name(self.active),
             operation: "sync",
             reason: error.to_string(),
         })?;
-        self.active_len += bytes.len() as u64;
+        self.cut = false;
         Ok(())
     }
 
@@ -257,6 +270,10 @@ impl Segments {
     /// that older segments can go without a thought for them. The segment gets
     /// its name only once its start is on disk: a named segment has a whole header.
     fn rotate(&mut self) -> Result<(), WalError> {
+        // Of the segments only the newest may end in a part of a record.
+        if self.cut {
+            self.sync_active()?;
+        }
         let segment = self.active + 1;
         let path = self.dir.join(file_name(segment));
         let young = path.with_extension("tmp");

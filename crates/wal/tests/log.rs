@@ -296,6 +296,28 @@ fn a_full_disk_fails_the_append_and_leaves_the_log_readable_and_usable() {
     assert_eq!(reopened.read(3..4, 1).unwrap(), [payload(3, 3, 100)]);
 }
 
+/// A write that failed for want of space was cut off, but not for good: when the
+/// power failed after the next segment had come, the end of the one before it could
+/// be a part of a record, and the member took its log for corrupt.
+#[test]
+fn a_power_cut_after_a_full_disk_and_a_new_segment_leaves_a_whole_log() {
+    for seed in 0..100 {
+        let disk = SimDisk::new(seed);
+        let wal = filled(&disk, 3);
+        disk.set_capacity(Some(disk.used_bytes() + 200));
+        wal.append(3, vec![payload(3, 2, 400)], ignore()).unwrap();
+        drain(&wal);
+        assert_eq!(wal.next_index(), 3);
+        disk.set_capacity(None);
+        // Too large for what is left of the segment.
+        wal.append(3, vec![payload(3, 3, 2000)], ignore()).unwrap();
+        drain(&wal);
+        let reopened = open(&disk.crash());
+        let reopened = reopened.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_eq!(reopened.read(3..4, 1).unwrap(), [payload(3, 3, 2000)]);
+    }
+}
+
 #[test]
 fn a_log_that_waits_for_room_acknowledges_once_there_is_some() {
     let disk = SimDisk::new(3);
