@@ -114,7 +114,7 @@ pub fn render_v3(resources: &[ResourceForOpenApi], group: &str, version: &str) -
 /// The v2 document of the whole API.
 #[must_use]
 pub fn render_v2(resources: &[ResourceForOpenApi]) -> Vec<u8> {
-    serde_json::to_vec(&v2::document(resources, &Docs::unpack())).expect("JSON values serialize")
+    v2::text(resources, &Docs::unpack())
 }
 
 /// The v2 document in its protobuf form.

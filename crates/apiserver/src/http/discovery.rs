@@ -7,6 +7,9 @@ use super::negotiate::{Shape, negotiate};
 use crate::server::Inner;
 use axum::body::Body;
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::ZlibDecoder;
+use flate2::write::ZlibEncoder;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{Method, Response, StatusCode};
 use kontiki_kinds::{Kind, Subresource};
@@ -18,6 +21,7 @@ use kontiki_schema::openapi::{
 use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -37,10 +41,35 @@ struct Made {
     documents: BTreeMap<String, Document>,
 }
 
+/// A document, packed: there are megabytes of them, and few ask for them twice.
 #[derive(Clone)]
 struct Document {
-    bytes: Bytes,
+    packed: Bytes,
     hash: String,
+}
+
+impl Document {
+    fn new(bytes: &[u8]) -> Self {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        let packed = encoder.write_all(bytes).and_then(|()| encoder.finish());
+        let mut packed = packed.expect("writing to memory succeeds");
+        packed.shrink_to_fit();
+        Self {
+            packed: packed.into(),
+            hash: openapi::hash(bytes),
+        }
+    }
+
+    fn tell(&self, call: &Call, media_type: &str, caching: &'static str) -> Response<Body> {
+        tagged(call, &self.hash, || self.bytes(), media_type, caching)
+    }
+
+    fn bytes(&self) -> Bytes {
+        let mut bytes = Vec::new();
+        let read = ZlibDecoder::new(&self.packed[..]).read_to_end(&mut bytes);
+        read.expect("what was packed here unpacks");
+        bytes.into()
+    }
 }
 
 impl Documents {
@@ -58,11 +87,7 @@ impl Documents {
             return Ok(found);
         }
         let state = inner.registry.catalog().state();
-        let bytes = on_a_thread(inner.clone(), make).await?;
-        let made = Document {
-            hash: openapi::hash(&bytes),
-            bytes: bytes.into(),
-        };
+        let made = on_a_thread(inner.clone(), make).await?;
         let mut all = self.made.lock();
         // What was made of an older state is told once and not kept.
         if all.state == state {
@@ -90,13 +115,13 @@ impl Documents {
 async fn on_a_thread(
     inner: Arc<Inner>,
     make: impl FnOnce(&Inner) -> Vec<u8> + Send + 'static,
-) -> Result<Vec<u8>, Status> {
+) -> Result<Document, Status> {
     let failed = || Status::internal("the document could not be made");
     let (made, awaited) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("openapi".into())
         .spawn(move || {
-            let _ = made.send(make(&inner));
+            let _ = made.send(Document::new(&make(&inner)));
         })
         .map_err(|_| failed())?;
     awaited.await.map_err(|_| failed())
@@ -337,21 +362,19 @@ fn aggregated(call: &Call, is_core: bool) -> Response<Body> {
         "metadata": {}, "items": items,
     });
     let bytes = serde_json::to_vec(&list).unwrap_or_default();
-    let document = Document {
-        hash: openapi::hash(&bytes),
-        bytes: bytes.into(),
-    };
-    tagged(call, &document, AGGREGATED, "public")
+    let hash = openapi::hash(&bytes);
+    tagged(call, &hash, || bytes.into(), AGGREGATED, "public")
 }
 
 /// A document with its tag; 304 if the client has it.
 fn tagged(
     call: &Call,
-    document: &Document,
+    hash: &str,
+    bytes: impl FnOnce() -> Bytes,
     media_type: &str,
     caching: &'static str,
 ) -> Response<Body> {
-    let tag = format!("\"{}\"", document.hash);
+    let tag = format!("\"{hash}\"");
     let is_known = call
         .parts
         .headers
@@ -361,8 +384,7 @@ fn tagged(
         call.encoder
             .respond(StatusCode::NOT_MODIFIED, media_type, Bytes::new())
     } else {
-        call.encoder
-            .respond(StatusCode::OK, media_type, document.bytes.clone())
+        call.encoder.respond(StatusCode::OK, media_type, bytes())
     };
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::from_str(&tag) {
@@ -473,12 +495,12 @@ async fn openapi_v2(call: &Call) -> Result<Response<Body>, Status> {
     if wants_protobuf {
         let render = |inner: &Inner| openapi::render_v2_protobuf(&described(inner));
         let document = inner.documents.get(inner, "v2.protobuf", render).await?;
-        return Ok(tagged(call, &document, V2_PROTOBUF, "no-cache, private"));
+        return Ok(document.tell(call, V2_PROTOBUF, "no-cache, private"));
     }
     let render = |inner: &Inner| openapi::render_v2(&described(inner));
     let document = inner.documents.get(inner, "v2", render).await?;
     let json = "application/json";
-    Ok(tagged(call, &document, json, "no-cache, private"))
+    Ok(document.tell(call, json, "no-cache, private"))
 }
 
 async fn document_v3(inner: &Arc<Inner>, group: &str, version: &str) -> Result<Document, Status> {
@@ -509,7 +531,7 @@ async fn openapi_v3(call: &Call, group: &str, version: &str) -> Result<Response<
     } else {
         "no-cache, private"
     };
-    Ok(tagged(call, &document, "application/json", caching))
+    Ok(document.tell(call, "application/json", caching))
 }
 
 async fn openapi_index(call: &Call) -> Result<Response<Body>, Status> {
@@ -524,12 +546,15 @@ async fn openapi_index(call: &Call) -> Result<Response<Body>, Status> {
     }
     let pairs = documents.iter();
     let bytes = openapi::render_index(pairs.map(|(path, hash)| (path.as_str(), hash.as_str())));
-    let document = Document {
-        hash: openapi::hash(&bytes),
-        bytes: bytes.into(),
-    };
+    let hash = openapi::hash(&bytes);
     let json = "application/json";
-    Ok(tagged(call, &document, json, "no-cache, private"))
+    Ok(tagged(
+        call,
+        &hash,
+        || bytes.into(),
+        json,
+        "no-cache, private",
+    ))
 }
 
 fn openid_configuration(call: &Call) -> Response<Body> {

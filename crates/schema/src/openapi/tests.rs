@@ -116,6 +116,11 @@ fn every_reference_leads_somewhere_and_every_id_is_used_once() {
 fn the_older_document_is_closed_and_its_protobuf_is_well_formed() {
     let all = resources();
     let document: Value = serde_json::from_slice(&render_v2(&all)).expect("JSON");
+    assert_eq!(
+        document,
+        v2::document(&all, &Docs::unpack()),
+        "text and tree"
+    );
     assert_closed(&document);
     assert!(
         document["definitions"]["io.k8s.api.core.v1.Pod"]["properties"]["spec"]["$ref"].is_string()

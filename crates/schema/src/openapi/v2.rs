@@ -1,47 +1,114 @@
 //! The v2 document: the same content in the older form.
 
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 use super::{ResourceForOpenApi, security_scheme, v3_document};
 use crate::docs::Docs;
 
 /// Converts every group version and puts them together.
 pub(super) fn document(resources: &[ResourceForOpenApi], docs: &Docs) -> Value {
+    let mut paths = Map::new();
+    let mut definitions = Map::new();
+    convert(resources, docs, |part, name, value| {
+        let all = match part {
+            Part::Path => &mut paths,
+            Part::Definition => &mut definitions,
+        };
+        all.insert(name, value);
+    });
+    let mut document = frame();
+    document.insert("paths".to_owned(), paths.into());
+    document.insert("definitions".to_owned(), definitions.into());
+    Value::Object(document)
+}
+
+/// The same as text. As a tree the whole would take many times its size.
+pub(super) fn text(resources: &[ResourceForOpenApi], docs: &Docs) -> Vec<u8> {
+    let mut paths = BTreeMap::new();
+    let mut definitions = BTreeMap::new();
+    convert(resources, docs, |part, name, value| {
+        let all = match part {
+            Part::Path => &mut paths,
+            Part::Definition => &mut definitions,
+        };
+        all.insert(name, value.to_string());
+    });
+    let sum = |all: &BTreeMap<String, String>| -> usize {
+        all.iter()
+            .map(|(name, text)| name.len() + text.len() + 4)
+            .sum()
+    };
+    let mut out = Vec::with_capacity(sum(&paths) + sum(&definitions) + 1024);
+    out.push(b'{');
+    for (name, value) in frame() {
+        member(&mut out, &name, &value.to_string());
+        out.push(b',');
+    }
+    for (name, all) in [("paths", paths), ("definitions", definitions)] {
+        out.extend_from_slice(format!("\"{name}\":{{").as_bytes());
+        for (at, (name, text)) in all.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            member(&mut out, name, text);
+        }
+        out.extend_from_slice(if name == "paths" { b"}," } else { b"}}" });
+    }
+    out
+}
+
+fn member(out: &mut Vec<u8>, name: &str, text: &str) {
+    out.extend_from_slice(Value::from(name).to_string().as_bytes());
+    out.push(b':');
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Everything but paths and definitions.
+fn frame() -> Map<String, Value> {
+    let frame = json!({
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": "1.36"},
+        "securityDefinitions": {"BearerToken": security_scheme()},
+        "security": [{"BearerToken": []}],
+    });
+    match frame {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+enum Part {
+    Path,
+    Definition,
+}
+
+/// Gives `take` every path and definition of every group version.
+fn convert(
+    resources: &[ResourceForOpenApi],
+    docs: &Docs,
+    mut take: impl FnMut(Part, String, Value),
+) {
     let mut versions: Vec<(&str, &str)> = resources
         .iter()
         .map(|resource| (resource.group.as_str(), resource.version.as_str()))
         .collect();
     versions.sort_unstable();
     versions.dedup();
-    let mut paths = Map::new();
-    let mut definitions = Map::new();
     for (group, version) in versions {
         let mut document = v3_document(resources, group, version, docs);
         if let Some(Value::Object(found)) = document.get_mut("paths").map(Value::take) {
-            paths.extend(
-                found
-                    .into_iter()
-                    .map(|(path, item)| (path, path_item(item))),
-            );
+            for (path, item) in found {
+                take(Part::Path, path, path_item(item));
+            }
         }
-        if let Some(Value::Object(found)) =
-            document.pointer_mut("/components/schemas").map(Value::take)
-        {
-            definitions.extend(
-                found
-                    .into_iter()
-                    .map(|(name, schema)| (name, definition(schema))),
-            );
+        let schemas = document.pointer_mut("/components/schemas");
+        if let Some(Value::Object(found)) = schemas.map(Value::take) {
+            for (name, schema) in found {
+                take(Part::Definition, name, definition(schema));
+            }
         }
     }
-    json!({
-        "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": "1.36"},
-        "paths": paths,
-        "definitions": definitions,
-        "securityDefinitions": {"BearerToken": security_scheme()},
-        "security": [{"BearerToken": []}],
-    })
 }
 
 /// A schema: references stand alone, defaults do not exist, alternatives are
