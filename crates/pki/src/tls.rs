@@ -159,7 +159,7 @@ pub fn serving_client_config(trusted_pem: &str, alpn: &[&[u8]]) -> Result<Client
     } else {
         bundle(trusted_pem)?
     };
-    let verifier = Arc::new(Trusted { trusted });
+    let verifier = Arc::new(Verifier(Arc::new(Trusted { trusted })));
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(tls)?
@@ -170,13 +170,23 @@ pub fn serving_client_config(trusted_pem: &str, alpn: &[&[u8]]) -> Result<Client
     Ok(config)
 }
 
-/// Believes servers whose certificate is good under a trusted one, or is one.
-#[derive(Debug)]
-struct Trusted {
-    trusted: Vec<CertificateDer<'static>>,
+/// Decides whether a server's certificate is believed.
+trait Judge: fmt::Debug + Send + Sync {
+    fn judge(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error>;
 }
 
-impl ServerCertVerifier for Trusted {
+/// Certificates as the judge says; signatures as always.
+#[derive(Debug)]
+struct Verifier<J>(Arc<J>);
+
+impl<J: Judge> ServerCertVerifier for Verifier<J> {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -185,19 +195,8 @@ impl ServerCertVerifier for Trusted {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if self.trusted.iter().any(|own| **own == **leaf) {
-            // It vouches for itself: no authority can say more than its bytes.
-            check_validity(leaf, now)?;
-            let parsed = rustls::server::ParsedCertificate::try_from(leaf)?;
-            rustls::client::verify_server_name(&parsed, server_name)?;
-            return Ok(ServerCertVerified::assertion());
-        }
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(self.trusted.iter().cloned());
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider())
-            .build()
-            .map_err(|_| rustls::CertificateError::UnknownIssuer)?;
-        verifier.verify_server_cert(leaf, intermediates, server_name, ocsp_response, now)
+        self.0
+            .judge(leaf, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(
@@ -224,6 +223,37 @@ impl ServerCertVerifier for Trusted {
         provider()
             .signature_verification_algorithms
             .supported_schemes()
+    }
+}
+
+/// Believes servers whose certificate is good under a trusted one, or is one.
+#[derive(Debug)]
+struct Trusted {
+    trusted: Vec<CertificateDer<'static>>,
+}
+
+impl Judge for Trusted {
+    fn judge(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.trusted.iter().any(|own| **own == **leaf) {
+            // It vouches for itself: no authority can say more than its bytes.
+            check_validity(leaf, now)?;
+            let parsed = rustls::server::ParsedCertificate::try_from(leaf)?;
+            rustls::client::verify_server_name(&parsed, server_name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(self.trusted.iter().cloned());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider())
+            .build()
+            .map_err(|_| rustls::CertificateError::UnknownIssuer)?;
+        verifier.verify_server_cert(leaf, intermediates, server_name, ocsp_response, now)
     }
 }
 
@@ -261,7 +291,7 @@ pub fn pinned_client_config(
         .with_safe_default_protocol_versions()
         .map_err(tls)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier.clone())
+        .with_custom_certificate_verifier(Arc::new(Verifier(verifier.clone())))
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok((config, verifier))
@@ -284,8 +314,8 @@ impl PinnedAuthority {
     }
 }
 
-impl ServerCertVerifier for PinnedAuthority {
-    fn verify_server_cert(
+impl Judge for PinnedAuthority {
+    fn judge(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -313,31 +343,5 @@ impl ServerCertVerifier for PinnedAuthority {
             verifier.verify_server_cert(leaf, intermediates, server_name, ocsp_response, now)?;
         self.found.store(Arc::new(Some(authority)));
         Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
     }
 }
