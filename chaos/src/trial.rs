@@ -11,6 +11,7 @@
 //! fault; what does not count has not passed.
 
 mod clients;
+mod crowd;
 pub mod figures;
 mod firewall;
 mod fleet;

@@ -1,5 +1,6 @@
 //! Clients that watch, and go on where they were when their member is lost.
 
+use crate::trial::crowd::{Crowd, Present};
 use crate::trial::recorder::Recorder;
 use crate::trial::wire::{self, Wire};
 use bytes::Bytes;
@@ -7,11 +8,9 @@ use kontiki_etcd::pb::etcdserverpb::watch_client::WatchClient;
 use kontiki_etcd::pb::etcdserverpb::{self as pb, watch_request::RequestUnion};
 use kontiki_mvcc::conformance::Random;
 use kontiki_store::{EventBatch, KeyRange, Revision, WatchItem, WatchRequest};
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Between two requests for progress.
@@ -24,10 +23,7 @@ const WANDERERS: usize = 4;
 
 /// Everything at every member, and parts of it wherever it is served.
 pub(crate) struct Watchers {
-    stop: CancellationToken,
-    tasks: JoinSet<()>,
-    /// The present watch of each.
-    present: Vec<Arc<Mutex<Option<usize>>>>,
+    crowd: Crowd,
     recorder: Recorder,
 }
 
@@ -41,16 +37,14 @@ struct Watcher {
     /// Where the next watch begins.
     next: Revision,
     random: Random,
-    present: Arc<Mutex<Option<usize>>>,
+    present: Present,
 }
 
 impl Watchers {
     pub(crate) fn start(recorder: &Recorder, wires: &[Wire], homes: usize, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut watchers = Self {
-            stop: CancellationToken::new(),
-            tasks: JoinSet::new(),
-            present: Vec::new(),
+            crowd: Crowd::default(),
             recorder: recorder.clone(),
         };
         let everything = KeyRange {
@@ -73,52 +67,41 @@ impl Watchers {
 
     fn add(&mut self, wires: &[Wire], range: KeyRange, home: Option<usize>, seed: u64) {
         let mut random = Random::new(seed);
-        let present = Arc::<Mutex<Option<usize>>>::default();
-        let watcher = Watcher {
-            recorder: self.recorder.clone(),
-            wires: wires.to_vec(),
-            range,
-            prev_kv: home.is_some() || random.one_in(2),
-            home,
-            next: if home.is_some() || random.one_in(2) {
-                2
-            } else {
-                0
-            },
-            random,
-            present: present.clone(),
-        };
-        self.present.push(present);
-        self.tasks.spawn(watcher.run(self.stop.clone()));
+        let (recorder, wires) = (self.recorder.clone(), wires.to_vec());
+        self.crowd.join(|present, stop| {
+            let watcher = Watcher {
+                recorder,
+                wires,
+                range,
+                prev_kv: home.is_some() || random.one_in(2),
+                home,
+                next: if home.is_some() || random.one_in(2) {
+                    2
+                } else {
+                    0
+                },
+                random,
+                present,
+            };
+            watcher.run(stop)
+        });
     }
 
     /// Waits until every watch has shown what is before `revision`; whether all did.
     pub(crate) async fn until(&self, revision: Revision, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        let behind = |present: &Mutex<Option<usize>>| {
-            present
-                .lock()
-                .is_none_or(|number| self.recorder.next_revision(number) < revision)
-        };
-        while self.present.iter().any(|present| behind(present)) {
-            if Instant::now() > deadline {
-                return false;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        true
+        let shown = |number| self.recorder.next_revision(number) >= revision;
+        self.crowd.until(patience, shown).await
     }
 
     /// What is open now must have delivered everything.
     pub(crate) fn settle(&self) {
-        let present = self.present.iter().filter_map(|one| *one.lock());
-        present.for_each(|number| self.recorder.settled(number));
+        let open = self.crowd.open();
+        open.for_each(|number| self.recorder.settled(number));
     }
 
     /// Ends them.
-    pub(crate) async fn stop(mut self) {
-        self.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
+    pub(crate) async fn stop(self) {
+        self.crowd.stop().await;
     }
 }
 

@@ -2,14 +2,12 @@
 
 use super::clients::maps;
 use super::notes::{Event, Notebook, Version, seen, version};
+use crate::trial::crowd::{Crowd, Present};
 use futures::StreamExt;
 use kontiki_client::{Client, ListParams, ResourceClient, WatchEvent, WatchParams};
 use kontiki_mvcc::conformance::Random;
 use kontiki_object::{SharedObject, Status};
-use parking_lot::Mutex;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -19,9 +17,7 @@ const WANDERERS: usize = 3;
 
 /// One at each server, and some wherever they are served.
 pub(crate) struct Watchers {
-    stop: CancellationToken,
-    tasks: JoinSet<()>,
-    present: Vec<Arc<Mutex<Option<usize>>>>,
+    crowd: Crowd,
     notebook: Notebook,
 }
 
@@ -32,7 +28,7 @@ struct Watcher {
     /// Where the next watch begins; `None`: where a list stands.
     from: Option<Version>,
     random: Random,
-    present: Arc<Mutex<Option<usize>>>,
+    present: Present,
 }
 
 /// One page of a list.
@@ -57,55 +53,42 @@ impl Watchers {
     /// Everything from `from` on has to come at each server.
     pub(crate) fn start(notebook: &Notebook, servers: &[Client], from: Version, seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let mut watchers = Self {
-            stop: CancellationToken::new(),
-            tasks: JoinSet::new(),
-            present: Vec::new(),
-            notebook: notebook.clone(),
-        };
+        let mut crowd = Crowd::default();
         let homes = (0..servers.len()).map(Some);
         for home in homes.chain([None; WANDERERS]) {
-            let present = Arc::<Mutex<Option<usize>>>::default();
-            let watcher = Watcher {
-                notebook: notebook.clone(),
-                maps: servers.iter().map(maps).collect(),
-                home,
-                from: home.map(|_| from),
-                random: Random::new(random.number()),
-                present: present.clone(),
-            };
-            watchers.present.push(present);
-            watchers.tasks.spawn(watcher.run(watchers.stop.clone()));
+            let random = Random::new(random.number());
+            crowd.join(|present, stop| {
+                let watcher = Watcher {
+                    notebook: notebook.clone(),
+                    maps: servers.iter().map(maps).collect(),
+                    home,
+                    from: home.map(|_| from),
+                    random,
+                    present,
+                };
+                watcher.run(stop)
+            });
         }
-        watchers
+        Self {
+            crowd,
+            notebook: notebook.clone(),
+        }
     }
 
     /// Waits until every watch has shown what is not newer than a version.
     pub(crate) async fn until(&self, version: Version, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        let behind = |present: &Mutex<Option<usize>>| {
-            present
-                .lock()
-                .is_none_or(|number| self.notebook.reached(number) < version)
-        };
-        while self.present.iter().any(|present| behind(present)) {
-            if Instant::now() > deadline {
-                return false;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        true
+        let shown = |number| self.notebook.reached(number) >= version;
+        self.crowd.until(patience, shown).await
     }
 
     /// What is open now must have delivered everything.
     pub(crate) fn settle(&self) {
-        let present = self.present.iter().filter_map(|one| *one.lock());
-        present.for_each(|number| self.notebook.settled(number));
+        let open = self.crowd.open();
+        open.for_each(|number| self.notebook.settled(number));
     }
 
-    pub(crate) async fn stop(mut self) {
-        self.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
+    pub(crate) async fn stop(self) {
+        self.crowd.stop().await;
     }
 }
 
