@@ -9,14 +9,14 @@ mod wire;
 
 pub use report::table;
 
-use crate::figures::Spread;
+use crate::measured::{Measured, Servers};
 use crate::usage;
 use anyhow::{Context, Result};
 use http::Method;
 use kontiki_client::HttpsConfig;
 use serde::Serialize;
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wire::{Ask, Connection};
 
 const CLIENTS: [usize; 3] = [1, 32, 128];
@@ -53,21 +53,24 @@ impl Server {
     }
 }
 
+impl Servers for Server {
+    fn cpu(&self) -> Result<Duration> {
+        usage::cpu_time(self.pid)
+    }
+
+    fn resident_bytes(&self) -> Result<u64> {
+        usage::resident_bytes(self.pid)
+    }
+}
+
 /// A row of the table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// What was done.
     pub name: String,
-    /// Requests or events a second.
-    pub per_second: f64,
-    /// How long requests took.
-    pub latency: Spread,
-    /// The server's processor time for each, in microseconds.
-    pub server_us: f64,
-    /// The load generator's, likewise.
-    pub client_us: f64,
-    /// The server's resident memory afterwards, in bytes.
-    pub resident_bytes: u64,
+    /// What it showed, of requests or events.
+    #[serde(flatten)]
+    pub measured: Measured,
 }
 
 /// Everything that was seen.
@@ -79,41 +82,6 @@ pub struct Outcome {
     pub rows: Vec<Row>,
     /// Resident memory with [`Plan::held`] objects, a moment later, in bytes.
     pub held_bytes: Option<u64>,
-}
-
-/// Processor times at the start of what is measured.
-struct Interval {
-    pid: i32,
-    started: Instant,
-    server: Duration,
-    client: Duration,
-}
-
-impl Interval {
-    fn start(server: &Server) -> Result<Self> {
-        Ok(Self {
-            pid: server.pid,
-            started: Instant::now(),
-            server: usage::cpu_time(server.pid)?,
-            client: usage::own_cpu_time()?,
-        })
-    }
-
-    fn end(self, name: String, count: usize, latencies: &[Duration]) -> Result<Row> {
-        let seconds = self.started.elapsed().as_secs_f64();
-        let server = usage::cpu_time(self.pid)?.saturating_sub(self.server);
-        let client = usage::own_cpu_time()?.saturating_sub(self.client);
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let count = count.max(1) as f64;
-        Ok(Row {
-            name,
-            per_second: count / seconds,
-            latency: Spread::of(latencies),
-            server_us: server.as_secs_f64() * 1e6 / count,
-            client_us: client.as_secs_f64() * 1e6 / count,
-            resident_bytes: usage::resident_bytes(self.pid)?,
-        })
-    }
 }
 
 /// Runs the plan.

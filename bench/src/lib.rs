@@ -6,5 +6,6 @@
 pub mod api;
 pub mod cluster;
 pub mod figures;
+pub mod measured;
 pub mod store;
 pub mod usage;

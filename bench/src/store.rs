@@ -14,8 +14,8 @@ mod unary;
 
 pub use report::table;
 
+use crate::measured::Measured;
 use anyhow::{Context, Result};
-use load::Measured;
 use members::{Members, Product};
 use serde::Serialize;
 use std::path::{Path, PathBuf};

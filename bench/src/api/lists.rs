@@ -1,7 +1,8 @@
 //! Lists of many objects, one after the other.
 
 use super::wire::{Ask, Connection};
-use super::{Interval, Row, Server};
+use super::{Row, Server};
+use crate::measured::Interval;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::time::Instant;
@@ -71,7 +72,8 @@ pub async fn measure(
         manner.name(),
         megabytes(bytes)
     );
-    measuring.end(name, REPEATED, &latencies)
+    let measured = measuring.end(u64::try_from(REPEATED)?, &latencies)?;
+    Ok(Row { name, measured })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]

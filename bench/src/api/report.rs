@@ -19,12 +19,12 @@ pub fn table(outcome: &Outcome) -> String {
             text,
             "{:<48}{:>12.0}{:>10.2}{:>10.2}{:>15.1}{:>15.1}{:>9.0}",
             row.name,
-            row.per_second,
-            row.latency.p50_ms,
-            row.latency.p99_ms,
-            row.server_us,
-            row.client_us,
-            mebibytes(row.resident_bytes)
+            row.measured.per_second,
+            row.measured.latency.p50_ms,
+            row.measured.latency.p99_ms,
+            row.measured.server_us,
+            row.measured.client_us,
+            mebibytes(row.measured.resident_bytes)
         );
     }
     if let Some(bytes) = outcome.held_bytes {
@@ -42,16 +42,19 @@ mod tests {
     use super::super::Row;
     use super::*;
     use crate::figures::Spread;
+    use crate::measured::Measured;
 
     #[test]
     fn each_row_is_a_line() {
         let row = Row {
             name: "create, 1 client".into(),
-            per_second: 812.4,
-            latency: Spread::of(&[]),
-            server_us: 123.4,
-            client_us: 56.7,
-            resident_bytes: 64 << 20,
+            measured: Measured {
+                per_second: 812.4,
+                latency: Spread::of(&[]),
+                server_us: 123.4,
+                client_us: 56.7,
+                resident_bytes: 64 << 20,
+            },
         };
         let outcome = Outcome {
             idle_bytes: 40 << 20,

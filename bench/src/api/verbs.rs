@@ -2,7 +2,8 @@
 //! objects one after the other.
 
 use super::wire::{Ask, Connection};
-use super::{Interval, Row, Server};
+use super::{Row, Server};
+use crate::measured::Interval;
 use anyhow::Result;
 use http::Method;
 use serde_json::{Value, json};
@@ -123,7 +124,8 @@ pub async fn measure(
     }
     let plural = if workers == 1 { "" } else { "s" };
     let name = format!("{}, {workers} client{plural}", verb.name());
-    measuring.end(name, latencies.len(), &latencies)
+    let measured = measuring.end(u64::try_from(latencies.len())?, &latencies)?;
+    Ok(Row { name, measured })
 }
 
 #[cfg(test)]

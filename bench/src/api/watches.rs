@@ -2,7 +2,8 @@
 
 use super::verbs::config_map;
 use super::wire::{Ask, Connection};
-use super::{Interval, Row, Server};
+use super::{Row, Server};
+use crate::measured::Interval;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::Method;
@@ -42,7 +43,8 @@ pub async fn measure(
         ended??;
     }
     let name = format!("events to {watchers} watchers, {RATE} objects/s");
-    measuring.end(name, watchers * objects, &[])
+    let measured = measuring.end(u64::try_from(watchers * objects)?, &[])?;
+    Ok(Row { name, measured })
 }
 
 /// Reads until so many events have come: each is a line.

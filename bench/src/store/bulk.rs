@@ -2,9 +2,10 @@
 //! them, how long a snapshot takes.
 
 use super::Plan;
-use super::load::{self, Interval, Measured};
+use super::load;
 use super::members::{Members, Product};
 use crate::figures::Spread;
+use crate::measured::{Interval, Measured, Servers as _};
 use anyhow::Result;
 use etcd_client::{Client, GetOptions};
 use std::path::Path;

@@ -1,11 +1,9 @@
 //! Closed loops of clients, and what they saw.
 
 use super::members::Members;
-use crate::figures::Spread;
-use crate::usage;
+use crate::measured::{Interval, Measured};
 use anyhow::Result;
 use etcd_client::Client;
-use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -18,57 +16,6 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const WARMING: u8 = 0;
 const MEASURING: u8 = 1;
 const OVER: u8 = 2;
-
-/// What one round of a workload showed.
-#[derive(Clone, Debug, Serialize)]
-pub struct Measured {
-    /// Operations a second.
-    pub per_second: f64,
-    /// How long they took.
-    pub latency: Spread,
-    /// Processor time of all servers for an operation, in microseconds.
-    pub server_us: f64,
-    /// Processor time of the load generator for an operation, in microseconds.
-    pub client_us: f64,
-    /// Resident memory of the largest member afterwards, in bytes.
-    pub resident_bytes: u64,
-}
-
-/// Processor times at the start of an interval.
-pub struct Interval<'a> {
-    members: &'a Members,
-    started: Instant,
-    server: Duration,
-    client: Duration,
-}
-
-impl<'a> Interval<'a> {
-    /// Begins now.
-    pub fn start(members: &'a Members) -> Result<Self> {
-        Ok(Self {
-            members,
-            started: Instant::now(),
-            server: members.cpu()?,
-            client: usage::own_cpu_time()?,
-        })
-    }
-
-    /// Ends now, after `operations` that took `latencies`.
-    pub fn end(self, operations: u64, latencies: &[Duration]) -> Result<Measured> {
-        let seconds = self.started.elapsed().as_secs_f64();
-        let server = self.members.cpu()?.saturating_sub(self.server);
-        let client = usage::own_cpu_time()?.saturating_sub(self.client);
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let count = operations.max(1) as f64;
-        Ok(Measured {
-            per_second: count / seconds,
-            latency: Spread::of(latencies),
-            server_us: server.as_secs_f64() * 1e6 / count,
-            client_us: client.as_secs_f64() * 1e6 / count,
-            resident_bytes: self.members.resident_bytes()?,
-        })
-    }
-}
 
 /// Connections for so many clients.
 pub async fn connect(endpoint: &str, clients: usize) -> Result<Vec<Client>> {

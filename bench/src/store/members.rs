@@ -1,5 +1,6 @@
 //! Three members of a store on loopback, with etcd's flags.
 
+use crate::measured::Servers;
 use crate::usage;
 use anyhow::{Context, Result, bail};
 use etcd_client::Client;
@@ -116,20 +117,6 @@ impl Members {
         Ok(started.elapsed())
     }
 
-    /// Processor time of all members so far.
-    pub fn cpu(&self) -> Result<Duration> {
-        self.pids().map(usage::cpu_time).sum()
-    }
-
-    /// Resident memory of the member that uses most, in bytes.
-    pub fn resident_bytes(&self) -> Result<u64> {
-        let mut most = 0;
-        for pid in self.pids() {
-            most = most.max(usage::resident_bytes(pid)?);
-        }
-        Ok(most)
-    }
-
     fn pids(&self) -> impl Iterator<Item = i32> {
         self.processes
             .iter()
@@ -205,6 +192,20 @@ impl Members {
             }
         }
         found
+    }
+}
+
+impl Servers for Members {
+    fn cpu(&self) -> Result<Duration> {
+        self.pids().map(usage::cpu_time).sum()
+    }
+
+    fn resident_bytes(&self) -> Result<u64> {
+        let mut most = 0;
+        for pid in self.pids() {
+            most = most.max(usage::resident_bytes(pid)?);
+        }
+        Ok(most)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The table.
 
 use super::Outcome;
-use super::load::Measured;
 use crate::figures::mebibytes;
+use crate::measured::Measured;
 use std::fmt::Write;
 
 /// The outcome as text: a block for each workload, a line for each product, and

@@ -1,7 +1,8 @@
 //! Watches and leases.
 
-use super::load::{self, Interval, Measured};
+use super::load;
 use super::members::Members;
+use crate::measured::{Interval, Measured};
 use anyhow::{Context, Result, bail};
 use etcd_client::{Client, WatchOptions, WatchStream};
 use std::time::Instant;

@@ -1,7 +1,8 @@
 //! Workloads of single calls.
 
-use super::load::{self, Measured, closed_loop};
+use super::load::{self, closed_loop};
 use super::members::Members;
+use crate::measured::Measured;
 use anyhow::{Result, ensure};
 use etcd_client::{Client, Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
 use std::sync::Arc;
