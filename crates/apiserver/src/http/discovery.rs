@@ -109,9 +109,8 @@ impl Documents {
     }
 }
 
-/// Makes a document on a thread of its own. It takes many times its size in small
-/// pieces, for longer than a task should run without a pause; the allocator gives
-/// all of it back when the thread ends, and keeps it for a thread that goes on.
+/// Makes a document on a thread of its own: that takes longer than a task should run
+/// without a pause.
 async fn on_a_thread(
     inner: Arc<Inner>,
     make: impl FnOnce(&Inner) -> Vec<u8> + Send + 'static,

@@ -1,114 +1,87 @@
 //! The v2 document: the same content in the older form.
 
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 use super::{ResourceForOpenApi, security_scheme, v3_document};
 use crate::docs::Docs;
 
-/// Converts every group version and puts them together.
+/// The document as a tree.
 pub(super) fn document(resources: &[ResourceForOpenApi], docs: &Docs) -> Value {
-    let mut paths = Map::new();
-    let mut definitions = Map::new();
-    convert(resources, docs, |part, name, value| {
-        let all = match part {
-            Part::Path => &mut paths,
-            Part::Definition => &mut definitions,
-        };
-        all.insert(name, value);
-    });
+    let (paths, definitions): (Map<_, _>, Map<_, _>) = convert(resources, docs, |value| value);
     let mut document = frame();
     document.insert("paths".to_owned(), paths.into());
     document.insert("definitions".to_owned(), definitions.into());
     Value::Object(document)
 }
 
-/// The same as text. As a tree the whole would take many times its size.
+/// The document as text. As a tree the whole would take many times its size, so
+/// each part is written as soon as it is there.
 pub(super) fn text(resources: &[ResourceForOpenApi], docs: &Docs) -> Vec<u8> {
-    let mut paths = BTreeMap::new();
-    let mut definitions = BTreeMap::new();
-    convert(resources, docs, |part, name, value| {
-        let all = match part {
-            Part::Path => &mut paths,
-            Part::Definition => &mut definitions,
-        };
-        all.insert(name, value.to_string());
+    #[derive(Serialize)]
+    struct Text {
+        #[serde(flatten)]
+        frame: Map<String, Value>,
+        paths: BTreeMap<String, Box<RawValue>>,
+        definitions: BTreeMap<String, Box<RawValue>>,
+    }
+    let (paths, definitions) = convert(resources, docs, |value| {
+        serde_json::value::to_raw_value(&value).expect("JSON values serialize")
     });
-    let sum = |all: &BTreeMap<String, String>| -> usize {
-        all.iter()
-            .map(|(name, text)| name.len() + text.len() + 4)
-            .sum()
+    let text = Text {
+        frame: frame(),
+        paths,
+        definitions,
     };
-    let mut out = Vec::with_capacity(sum(&paths) + sum(&definitions) + 1024);
-    out.push(b'{');
-    for (name, value) in frame() {
-        member(&mut out, &name, &value.to_string());
-        out.push(b',');
-    }
-    for (name, all) in [("paths", paths), ("definitions", definitions)] {
-        out.extend_from_slice(format!("\"{name}\":{{").as_bytes());
-        for (at, (name, text)) in all.iter().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            member(&mut out, name, text);
-        }
-        out.extend_from_slice(if name == "paths" { b"}," } else { b"}}" });
-    }
-    out
-}
-
-fn member(out: &mut Vec<u8>, name: &str, text: &str) {
-    out.extend_from_slice(Value::from(name).to_string().as_bytes());
-    out.push(b':');
-    out.extend_from_slice(text.as_bytes());
+    serde_json::to_vec(&text).expect("JSON values serialize")
 }
 
 /// Everything but paths and definitions.
 fn frame() -> Map<String, Value> {
-    let frame = json!({
-        "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": "1.36"},
-        "securityDefinitions": {"BearerToken": security_scheme()},
-        "security": [{"BearerToken": []}],
-    });
-    match frame {
-        Value::Object(members) => members,
-        _ => Map::new(),
-    }
+    let members = [
+        ("swagger", json!("2.0")),
+        ("info", json!({"title": "Kubernetes", "version": "1.36"})),
+        (
+            "securityDefinitions",
+            json!({"BearerToken": security_scheme()}),
+        ),
+        ("security", json!([{"BearerToken": []}])),
+    ];
+    let named = members.into_iter();
+    named
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
-enum Part {
-    Path,
-    Definition,
-}
-
-/// Gives `take` every path and definition of every group version.
-fn convert(
+/// Paths and definitions of every group version, each in the form that `form`
+/// gives it.
+fn convert<V, C: Default + Extend<(String, V)>>(
     resources: &[ResourceForOpenApi],
     docs: &Docs,
-    mut take: impl FnMut(Part, String, Value),
-) {
+    form: impl Fn(Value) -> V,
+) -> (C, C) {
     let mut versions: Vec<(&str, &str)> = resources
         .iter()
         .map(|resource| (resource.group.as_str(), resource.version.as_str()))
         .collect();
     versions.sort_unstable();
     versions.dedup();
+    let (mut paths, mut definitions) = (C::default(), C::default());
     for (group, version) in versions {
         let mut document = v3_document(resources, group, version, docs);
         if let Some(Value::Object(found)) = document.get_mut("paths").map(Value::take) {
-            for (path, item) in found {
-                take(Part::Path, path, path_item(item));
-            }
+            let found = found.into_iter();
+            paths.extend(found.map(|(path, item)| (path, form(path_item(item)))));
         }
         let schemas = document.pointer_mut("/components/schemas");
         if let Some(Value::Object(found)) = schemas.map(Value::take) {
-            for (name, schema) in found {
-                take(Part::Definition, name, definition(schema));
-            }
+            let found = found.into_iter();
+            definitions.extend(found.map(|(name, schema)| (name, form(definition(schema)))));
         }
     }
+    (paths, definitions)
 }
 
 /// A schema: references stand alone, defaults do not exist, alternatives are
